@@ -1,0 +1,1 @@
+"""What can be trained: architectures, their sizes, and where their parts are."""

@@ -1,0 +1,1 @@
+"""What a model learns from: readers, records, validation, split and fingerprint."""

@@ -1,0 +1,49 @@
+"""Every environment variable that airtune itself reads, in one place.
+
+S3 is configured by the variables that boto3 documents (``AWS_ENDPOINT_URL_S3``,
+``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ``AWS_REGION`` ...), not by names of our own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the surroundings of a process decide.
+
+    Attributes:
+        home: where airtune keeps its own state (``AIRTUNE_HOME``; default ``.airtune`` in the current folder).
+        store: URI under which ``runs/`` and ``models/`` lie (``AIRTUNE_STORE``; default a folder in ``home``).
+        configs: folder that replaces the shipped ``include/configs`` (``AIRTUNE_CONFIGS``), or None.
+        allowed_sources: URI prefixes from which datasets and base models may be read
+            (``AIRTUNE_ALLOWED_SOURCES``, separated by commas); empty allows all.
+        allow_remote_code: whether a catalog entry may run code that ships with a model
+            (``AIRTUNE_ALLOW_REMOTE_CODE=1``).
+    """
+
+    home: Path
+    store: str
+    configs: Path | None
+    allowed_sources: tuple[str, ...]
+    allow_remote_code: bool
+
+    @classmethod
+    def read(cls, variables: Mapping[str, str] | None = None) -> Environment:
+        """The environment as the given variables (default: this process's) have it."""
+        given = os.environ if variables is None else variables
+        home = Path(given.get("AIRTUNE_HOME") or ".airtune").absolute()
+        configs = given.get("AIRTUNE_CONFIGS")
+        return cls(
+            home=home,
+            store=(given.get("AIRTUNE_STORE") or (home / "store").as_uri()).rstrip("/"),
+            configs=Path(configs).absolute() if configs else None,
+            allowed_sources=tuple(
+                part.strip() for part in given.get("AIRTUNE_ALLOWED_SOURCES", "").split(",") if part.strip()
+            ),
+            allow_remote_code=given.get("AIRTUNE_ALLOW_REMOTE_CODE") == "1",
+        )

@@ -1,0 +1,1 @@
+"""What is kept: the bundle, its manifest, upload, verification and promotion."""

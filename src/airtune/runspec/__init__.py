@@ -1,0 +1,1 @@
+"""What a run is: the run.json's schema, reading and writing it, defaults and advice."""

@@ -1,0 +1,1 @@
+"""How a model learns: labels, collation, the trainer, its callbacks and checkpoints."""
