@@ -1,0 +1,123 @@
+"""The one type that all formats become: a sample, and its table on disk (``dataset/records.parquet``)."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+from airtune.errors import DataError, DefectError, Problem
+
+Split = Literal["train", "validation"]
+SPLITS: Final[tuple[Split, ...]] = ("train", "validation")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One sample: what the model is shown, and what it is to answer.
+
+    Attributes:
+        id: name of the sample, made from its content: the same sample has the same id in every run.
+        split: ``train`` or ``validation``.
+        task: value of :class:`airtune.runspec.tasks.Task`.
+        images: keys of its images, relative to the dataset's root, in the order the model sees them.
+        image_digests: sha256 (hex) of each image file as it was when it was validated.
+        video: key of its video, or None.
+        prompt: the user's text.
+        target: the assistant's text, exactly as it is trained.
+        truth: the same answer as JSON text, for scoring: ``{"answer": s}`` | ``{"sentence": s, "groundings":
+            [{"phrase": s, "boxes": [[x1, y1, x2, y2], ...]}]}`` with integers in 0..1024 | ``{"caption": s}`` |
+            ``{"text": s}``.
+        group: samples of one group share an image and are never on both sides of a split.
+        width: of the first image as it is seen (EXIF orientation applied), in pixels.
+        height: likewise.
+        digest: sha256 (hex) of the sample's content: task, images, prompt and truth, but neither names nor split.
+        source_file: key of the file it was read from, relative to the dataset's root.
+        source_line: line in that file, counted from 1.
+    """
+
+    id: str
+    split: Split
+    task: str
+    images: tuple[str, ...]
+    image_digests: tuple[str, ...]
+    video: str | None
+    prompt: str
+    target: str
+    truth: str
+    group: str
+    width: int
+    height: int
+    digest: str
+    source_file: str
+    source_line: int
+
+
+_LISTS: Final = ("images", "image_digests")
+_NUMBERS: Final = ("width", "height", "source_line")
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write the records as one parquet file; equal records give equal bytes.
+
+    The file appears complete or not at all: it is written beside its place and then renamed.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    rows = list(records)
+    columns = {
+        field.name: pa.array([getattr(row, field.name) for row in rows], type=_column_type(field.name))
+        for field in dataclasses.fields(Record)
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        parquet.write_table(pa.table(columns), temporary, compression="zstd")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_records(path: Path, split: str | None = None) -> list[Record]:
+    """The records of the file, or those of one split, in the order in which they were written.
+
+    Raises:
+        DataError: the file is missing or is not a table of records.
+        DefectError: ``split`` is not the name of a split.
+    """
+    import pyarrow.parquet as parquet
+
+    if split is not None and split not in SPLITS:
+        raise DefectError(Problem("split", "no such split", value=repr(split), allowed=" or ".join(SPLITS)))
+    names = [field.name for field in dataclasses.fields(Record)]
+    try:
+        # The file, not its path: a path would be taken for a dataset with partitions in its folder names.
+        with path.open("rb") as file:
+            rows: list[dict[str, Any]] = parquet.read_table(file, columns=names).to_pylist()
+        records = [_record(row) for row in rows]
+    except FileNotFoundError as error:
+        raise DataError(Problem(str(path), "the records are missing", fix="run the stage `validate` first")) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            Problem(str(path), f"not a table of records: {error}", fix="run the stage `validate` again")
+        ) from error
+    return [record for record in records if split is None or record.split == split]
+
+
+def _record(row: dict[str, Any]) -> Record:
+    missing = [field.name for field in dataclasses.fields(Record) if field.name not in row]
+    if missing:
+        raise KeyError(f"columns {missing} are missing")
+    return Record(**{**row, **{name: tuple(cast("list[str]", row[name])) for name in _LISTS}})
+
+
+def _column_type(name: str) -> Any:
+    import pyarrow as pa
+
+    if name in _LISTS:
+        return pa.list_(pa.string())
+    return pa.int64() if name in _NUMBERS else pa.string()
