@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from airtune.embedded.processes import Started
 from airtune.embedded.credentials import write_private
+from airtune.embedded.processes import Started
 from airtune.errors import Problem, StoreError
 
 
