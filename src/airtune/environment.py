@@ -24,6 +24,8 @@ class Environment:
             (``AIRTUNE_ALLOWED_SOURCES``, separated by commas); empty allows all.
         allow_remote_code: whether a catalog entry may run code that ships with a model
             (``AIRTUNE_ALLOW_REMOTE_CODE=1``).
+        store_patience: seconds to go on trying when a store has stopped answering
+            (``AIRTUNE_STORE_PATIENCE``; default 180).
     """
 
     home: Path
@@ -31,6 +33,7 @@ class Environment:
     configs: Path | None
     allowed_sources: tuple[str, ...]
     allow_remote_code: bool
+    store_patience: float = 180.0
 
     @classmethod
     def read(cls, variables: Mapping[str, str] | None = None) -> Environment:
@@ -46,4 +49,13 @@ class Environment:
                 part.strip() for part in given.get("AIRTUNE_ALLOWED_SOURCES", "").split(",") if part.strip()
             ),
             allow_remote_code=given.get("AIRTUNE_ALLOW_REMOTE_CODE") == "1",
+            store_patience=_seconds(given.get("AIRTUNE_STORE_PATIENCE"), 180.0),
         )
+
+
+def _seconds(text: str | None, default: float) -> float:
+    try:
+        seconds = float(text) if text else default
+    except ValueError:
+        return default
+    return seconds if 0 <= seconds < 86_400 else default
