@@ -1,0 +1,121 @@
+"""Brings a base model to this machine: from a folder, from S3, or from the Hugging Face hub."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+from airtune.environment import Environment
+from airtune.errors import NotPermittedError, Problem, SettingsError, StoreError
+from airtune.stores.base import ObjectInfo, ProgressCallback
+from airtune.stores.opening import local_path, open_store
+
+CONFIG: Final = "config.json"
+
+_SUFFIXES: Final = (".json", ".safetensors", ".jinja", ".txt", ".model", ".tiktoken")
+"""What a model consists of. Pickled weights (``.bin``, ``.pt``) and code are neither needed nor fetched."""
+
+_HUB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def fetch_base_model(
+    source: str, cache: Path | None = None, *, where: str = "baseModel", progress: ProgressCallback | None = None
+) -> Path:
+    """The local folder of a base model, fetched when it is elsewhere.
+
+    Args:
+        source: ``file:///folder``, ``s3://bucket/prefix``, or an id of the hub such as ``Qwen/Qwen3-VL-4B-Instruct``.
+        cache: folder for copies of S3 models; default ``cache/models`` in airtune's home. The hub has its own.
+        where: how errors name the setting.
+        progress: told of the bytes as they come from S3.
+
+    Raises:
+        SettingsError: there is no model there.
+        NotPermittedError: the environment does not allow this source, or the hub asks for a licence to be accepted.
+        StoreError: the store or the hub does not answer.
+    """
+    check_source_allowed(source, where=where)
+    if _HUB_ID.fullmatch(source):
+        folder = _from_hub(source, where)
+    else:
+        folder = local_path(source) or _from_store(source, cache, where, progress)
+    if not (folder / CONFIG).is_file():
+        raise SettingsError(
+            Problem(where, "is no folder of a model: it has no config.json", value=source,
+                    fix="give the folder that holds config.json, model.safetensors and the tokenizer")
+        )  # fmt: skip
+    return folder
+
+
+def check_source_allowed(source: str, *, where: str) -> None:
+    """Refuses what the environment does not list in ``AIRTUNE_ALLOWED_SOURCES``.
+
+    Raises:
+        NotPermittedError: the source begins with none of the allowed prefixes.
+    """
+    allowed = Environment.read().allowed_sources
+    if allowed and not any(_within(source, prefix) for prefix in allowed):
+        raise NotPermittedError(
+            Problem(where, "this installation does not read from there", value=source, allowed=", ".join(allowed))
+        )
+
+
+def _within(source: str, prefix: str) -> bool:
+    cut = prefix.rstrip("/")
+    return source == cut or source.startswith(f"{cut}/")
+
+
+def _from_store(source: str, cache: Path | None, where: str, progress: ProgressCallback | None) -> Path:
+    store = open_store(source)
+    files = [info for info in store.list() if info.key.endswith(_SUFFIXES)]
+    if not any(info.key == CONFIG for info in files):
+        raise SettingsError(Problem(where, "there is no model here (no config.json)", value=source))
+    # The copy is named after what the listing says, so a model that is replaced is fetched again.
+    folder = (cache or Environment.read().home / "cache" / "models") / _digest(source, files)
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = folder.with_name(f".{folder.name}-{os.getpid()}-{secrets.token_hex(4)}")
+        try:
+            store.download_tree("", temporary, only=[info.key for info in files], progress=progress)
+            try:
+                temporary.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # another process was not faster: a real failure
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _digest(source: str, files: list[ObjectInfo]) -> str:
+    lines = [source, *(f"{info.key}\t{info.size}\t{info.version}" for info in files)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:24]
+
+
+def _from_hub(model_id: str, where: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    patterns: Any = [f"*{suffix}" for suffix in _SUFFIXES]
+    try:
+        return Path(snapshot_download(model_id, allow_patterns=patterns))
+    except GatedRepoError as error:
+        raise NotPermittedError(
+            Problem(where, "the hub asks for its licence to be accepted", value=model_id,
+                    fix="accept it on the model's page and set HF_TOKEN")
+        ) from error  # fmt: skip
+    except RepositoryNotFoundError as error:
+        raise SettingsError(
+            Problem(where, "there is no such model on the hub (or it is private)", value=model_id,
+                    fix="check the id, set HF_TOKEN, or give a file:// or s3:// folder")
+        ) from error  # fmt: skip
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise StoreError(
+            Problem(where, f"the hub does not answer ({type(error).__name__}), and its cache has no copy",
+                    value=model_id, fix="check the network, or give a file:// or s3:// folder")
+        ) from error  # fmt: skip
