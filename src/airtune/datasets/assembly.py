@@ -1,0 +1,183 @@
+"""From drafts and looked-at images to records: what is used, what is set aside, and which side each sample is on."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airtune.datasets.draft import Draft, Outcome, Reject, SetAside, short
+from airtune.datasets.fingerprint import sample_digest
+from airtune.datasets.inspection import ImageFacts, Inspected, check_size
+from airtune.datasets.record import Record, Split
+from airtune.datasets.split import (
+    SplitRule,
+    default_ratio,
+    fewest_for_validation,
+    groups_of,
+    split_by_content,
+)
+from airtune.errors import DataError
+from airtune.runspec.answers import build_target, parse_answer
+from airtune.runspec.tasks import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Usable:
+    """A sample that can be trained, before it is known on which side.
+
+    Attributes:
+        draft: as it was read.
+        facts: of its images.
+        target: the assistant's text.
+        truth: as our own parser reads the target back.
+        replaced: characters that had to be replaced in the target.
+        scaled: whether its image is the annotated one at another size.
+    """
+
+    draft: Draft
+    facts: tuple[ImageFacts, ...]
+    target: str
+    truth: dict[str, Any]
+    replaced: int
+    scaled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """All samples of a dataset.
+
+    Attributes:
+        records: those that are used, in the order of their split, file and line.
+        set_aside: the others, in the order of file and line.
+        rule: how the split came about.
+        replaced: characters that were replaced in targets, by record id.
+        scaled: samples whose image is the annotated one at another size.
+    """
+
+    records: tuple[Record, ...]
+    set_aside: tuple[SetAside, ...]
+    rule: SplitRule
+    replaced: dict[str, int]
+    scaled: int
+
+
+def assemble(
+    outcomes: Iterable[Outcome], inspected: Inspected, *, task: Task, user_prompt: str | None, ratio: float | None
+) -> Assembly:
+    """Make records of all samples that can be trained.
+
+    Args:
+        outcomes: what the reader found.
+        inspected: what became of every image.
+        task: of the run.
+        user_prompt: the user's text for samples that bring none.
+        ratio: the share of images for validation where the dataset brings no split; None takes the default.
+    """
+    usable: list[Usable] = []
+    aside: list[SetAside] = []
+    delivered: set[Split | None] = set()
+    for outcome in outcomes:
+        delivered.add(outcome.place.split)
+        if isinstance(outcome, SetAside):
+            aside.append(outcome)
+            continue
+        try:
+            usable.append(_checked(outcome, inspected, task, user_prompt))
+        except Reject as refusal:
+            aside.append(refusal.at(outcome.place, outcome.images))
+    groups = groups_of([facts.digest for facts in sample.facts] for sample in usable)
+    sides, rule = _sides(delivered, groups, ratio)
+    records, replaced = _records(usable, groups, sides, task, user_prompt)
+    aside.sort(key=lambda row: (row.place.file, row.place.line, row.place.index))
+    return Assembly(tuple(records), tuple(aside), rule, replaced, sum(sample.scaled for sample in usable))
+
+
+def _checked(draft: Draft, inspected: Inspected, task: Task, user_prompt: str | None) -> Usable:
+    facts = []
+    for key in draft.images:
+        found = inspected[key]
+        if isinstance(found, Reject):
+            raise Reject(found.reason, found.message)
+        facts.append(found)
+    scaled = any(check_size(draft, found, task) is not None for found in facts)
+    if draft.prompt is None and user_prompt is None:
+        raise Reject("question-empty", f"a sample of {task.value} needs a user's text, and there is none")
+    try:
+        target, replaced = build_target(task, draft.truth)
+    except DataError as error:
+        raise Reject("answer-unreadable", error.problems[0].message) from error
+    read_back = parse_answer(task, target)
+    if read_back.parsed is None:
+        raise Reject("answer-unreadable", f"the answer cannot be read back: {read_back.problem}: {short(target)}")
+    return Usable(draft, tuple(facts), target, read_back.parsed, replaced, scaled)
+
+
+def _sides(
+    delivered: set[Split | None], groups: dict[str, str], ratio: float | None
+) -> tuple[dict[str, Split] | None, SplitRule]:
+    """The side of each group where the dataset leaves it open (None where it was delivered)."""
+    # What was set aside counts as delivered too: a validation split that is all broken is no reason to make another.
+    if {"train", "validation"} <= delivered:
+        return None, SplitRule("delivered", None)
+    sizes = Counter(groups.values())
+    share = ratio if ratio is not None else default_ratio(len(groups))
+    return (
+        split_by_content(sizes, share, fewest_for_validation(len(groups), ratio)),
+        SplitRule("by content", share),
+    )
+
+
+def _records(
+    usable: Sequence[Usable],
+    groups: dict[str, str],
+    sides: dict[str, Split] | None,
+    task: Task,
+    user_prompt: str | None,
+) -> tuple[list[Record], dict[str, int]]:
+    records: list[Record] = []
+    replaced: dict[str, int] = {}
+    seen: Counter[str] = Counter()
+    ordered = sorted(usable, key=lambda sample: _position(sample.draft))
+    for sample in ordered:
+        draft, digests = sample.draft, tuple(facts.digest for facts in sample.facts)
+        group = groups[digests[0]]
+        digest = sample_digest(
+            # A prompt that the run brings is no part of the data: the same data has the same digest in every run.
+            task=task.value,
+            image_digests=digests,
+            prompt=draft.prompt or "",
+            truth=sample.truth,
+        )
+        seen[digest] += 1
+        name = digest[:16] if seen[digest] == 1 else f"{digest[:16]}-{seen[digest]}"
+        if sample.replaced:
+            replaced[name] = sample.replaced
+        prompt = draft.prompt if draft.prompt is not None else user_prompt
+        records.append(
+            Record(
+                id=name,
+                split=sides[group] if sides is not None else draft.place.split or "train",
+                task=task.value,
+                images=draft.images,
+                image_digests=digests,
+                video=None,
+                prompt=prompt or "",
+                target=sample.target,
+                truth=json.dumps(sample.truth, ensure_ascii=False, separators=(",", ":")),
+                group=group,
+                width=sample.facts[0].width,
+                height=sample.facts[0].height,
+                digest=digest,
+                source_file=draft.place.file,
+                source_line=draft.place.line,
+            )
+        )
+    # A stable sort: within a split the order of the files stays.
+    return sorted(records, key=lambda record: record.split), replaced
+
+
+def _position(draft: Draft) -> tuple[str, int, int]:
+    return draft.place.file, draft.place.line, draft.place.index

@@ -1,0 +1,93 @@
+"""Lines of JSON, each with its line number, whatever state the file is in."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from airtune.datasets.draft import Reject, writable
+
+_ESCAPED_SURROGATE: Final = re.compile(rb"\\u(?:[dD][89a-fA-F]|00[01789])")
+_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_DEEPEST: Final = 64
+_WHOLE_FILE: Final = 64 * 1024 * 1024
+
+
+def json_lines(content: bytes) -> Iterator[tuple[int, Any]]:
+    """The values of a JSON Lines file, in order.
+
+    A file that is one JSON document instead is taken as well: a list as its elements, an object as the only line.
+
+    Args:
+        content: the file.
+
+    Yields:
+        The line number, counted from 1, and the value, or a :class:`Reject` where the line cannot be read. Blank
+        lines are passed over.
+    """
+    if content.startswith(_UTF_16):
+        yield 1, Reject("annotation-malformed", "the file is UTF-16, not UTF-8")
+        return
+    content = content.removeprefix(codecs.BOM_UTF8)
+    lines = content.split(b"\n")
+    first = next((line for line in lines if line.strip()), b"")
+    if isinstance(_parsed(first), Reject) or first.lstrip().startswith(b"["):
+        whole = _parsed(content) if len(content) <= _WHOLE_FILE else None
+        if isinstance(whole, list):
+            yield from enumerate(whole, start=1)
+            return
+        if isinstance(whole, dict):
+            yield 1, whole
+            return
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield number, _parsed(line)
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        value = json.loads(line.decode("utf-8"), parse_constant=_refuse)
+        if _deeper_than(value, _DEEPEST):
+            return Reject("annotation-malformed", f"nested deeper than {_DEEPEST} levels")
+    except UnicodeDecodeError as error:
+        return Reject("annotation-malformed", f"not UTF-8: byte {error.start + 1} of the line")
+    except json.JSONDecodeError as error:
+        return Reject("annotation-malformed", f"malformed JSON at column {error.colno}: {error.msg}")
+    except RecursionError:
+        return Reject("annotation-malformed", "nested too deeply")
+    except ValueError as error:
+        return Reject("annotation-malformed", str(error)[:200])
+    # Only an escape can bring in half a surrogate pair or a control character; nearly no line has one.
+    return _writable(value) if _ESCAPED_SURROGATE.search(line) else value
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _deeper_than(value: Any, limit: int) -> bool:
+    layer, depth = [value], 0
+    while layer:
+        if depth > limit:
+            return True
+        layer = [
+            inner
+            for outer in layer
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        depth += 1
+    return False
+
+
+def _writable(value: Any) -> Any:
+    if isinstance(value, str):
+        return writable(value)
+    if isinstance(value, list):
+        return [_writable(item) for item in value]
+    if isinstance(value, dict):
+        return {writable(key): _writable(item) for key, item in value.items()}
+    return value

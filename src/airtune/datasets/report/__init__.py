@@ -1,0 +1,1 @@
+"""The page about a dataset: one file, readable without a network."""

@@ -1,0 +1,218 @@
+"""A dataset's folder as it lies there: what is in it, and its annotation files."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from airtune.datasets.draft import Reject, short
+from airtune.environment import Environment
+from airtune.errors import DataError, NotPermittedError, Problem, SettingsError
+from airtune.stores.base import MissingError, Store, check_key
+from airtune.stores.opening import local_path, open_store, split_uri
+
+WHERE: Final = "spec.flow.blocks[dataset].settings.airtune.source"
+"""Where a run.json names the dataset."""
+
+_LITTER: Final = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX", ".git", ".ipynb_checkpoints"})
+_ARCHIVES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
+_READ_AT_ONCE: Final = 16
+_CHUNK: Final = 256
+
+
+class Source:
+    """What lies under a dataset's URI.
+
+    Attributes:
+        uri: the root, without a slash at its end.
+        keys: size in bytes of every file, by key relative to the root; what operating systems leave about is not in it.
+    """
+
+    def __init__(self, uri: str, store: Store, keys: dict[str, int]) -> None:
+        self.uri = uri
+        self.keys = keys
+        self._store = store
+        self._folders: dict[str, dict[str, str]] | None = None
+        root = local_path(uri)
+        self._real_root = root.resolve() if root is not None else None
+
+    @classmethod
+    def open(cls, uri: str) -> Source:
+        """Look at what lies under ``uri``.
+
+        Raises:
+            DataError: nothing, or no folder.
+            NotPermittedError: the platform does not allow datasets from there.
+            SettingsError: it is not a URI.
+        """
+        uri = uri.rstrip("/")
+        check_permitted(uri)
+        path = local_path(uri)
+        if path is not None:
+            _check_folder(path, uri)
+        store = open_store(uri)
+        try:
+            found = {info.key: info.size for info in store.list() if _is_content(info.key)}
+        except MissingError as error:
+            raise _no_dataset(uri, "does not exist") from error
+        if not found:
+            if path is None and "/" in uri.removeprefix("s3://") and _is_object(uri):
+                raise _no_dataset(uri, "is a file, not a folder", fix=_unpack(uri))
+            raise _no_dataset(uri, "is an empty folder" if path is not None else "holds nothing (does it exist?)")
+        return cls(uri, store, found)
+
+    def read(self, key: str) -> bytes:
+        """The content of one file.
+
+        Raises:
+            Reject: a symbolic link leads out of the dataset.
+        """
+        if self._real_root is not None and not (self._real_root / key).resolve().is_relative_to(self._real_root):
+            raise Reject("annotation-outside", "a symbolic link leads out of the dataset")
+        return self._store.read(key)
+
+    def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | Reject]]:
+        """The contents of many files in the order of ``keys``, several read at a time."""
+
+        def read(key: str) -> bytes | Reject:
+            try:
+                return self.read(key)
+            except Reject as refusal:
+                return refusal
+
+        if self._real_root is not None:  # a local disk gains nothing from threads for small files
+            yield from ((key, read(key)) for key in keys)
+            return
+        rest = iter(keys)
+        with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
+            while chunk := list(islice(rest, _CHUNK)):
+                yield from zip(chunk, pool.map(read, chunk), strict=True)
+
+    def image_key(self, name: object, folders: Iterable[str]) -> str:
+        """The key of the image that an annotation calls ``name``.
+
+        Args:
+            name: as the annotation has it.
+            folders: where to look for it, relative to the root; ``""`` is the root.
+
+        Raises:
+            Reject: it is no relative path, leads out of the dataset, is a URL, or there is no such file; the message
+                suggests the nearest name.
+        """
+        if not isinstance(name, str) or not name.strip():
+            raise Reject("image-not-named", f"the image's name is missing or not a string: {short(name)}")
+        if "://" in name or name.startswith("data:"):
+            raise Reject("image-url", f"a URL instead of a file: {short(name)}")
+        places = [f"{folder}/{name}" if folder else name for folder in folders]
+        for place in places:
+            cleaned = PurePosixPath(place).as_posix()
+            if cleaned in self.keys:
+                return cleaned
+        try:
+            check_key(PurePosixPath(name).as_posix(), where="image")
+        except SettingsError as error:
+            raise Reject("image-outside", f"{short(name)}: {error.problems[0].message}") from error
+        nearest = self._nearest(places)
+        hint = f"; is {short(nearest)} meant?" if nearest else ""
+        raise Reject("image-missing", f"there is no file {short(places[0])}{hint}")
+
+    def _nearest(self, places: list[str]) -> str | None:
+        if self._folders is None:
+            self._folders = {}
+            for key in self.keys:
+                folder, _, name = key.rpartition("/")
+                self._folders.setdefault(folder, {}).setdefault(_folded(name), name)
+        for place in places:
+            folder, _, name = place.rpartition("/")
+            names = self._folders.get(folder, {})
+            if _folded(name) in names:
+                return names[_folded(name)]
+            if len(names) <= 2000:  # a close match costs a comparison with each
+                close = difflib.get_close_matches(_folded(name), names, n=1, cutoff=0.85)
+                if close:
+                    return names[close[0]]
+        return None
+
+
+def check_permitted(uri: str) -> None:
+    """Hold a dataset's URI against the platform's rule (``AIRTUNE_ALLOWED_SOURCES``).
+
+    Raises:
+        NotPermittedError: the rule names other places.
+    """
+    allowed = Environment.read().allowed_sources
+    if allowed and not any(_lies_in(uri, prefix) for prefix in allowed):
+        raise NotPermittedError(
+            Problem(WHERE, "datasets from there are not allowed here", value=uri, allowed=", ".join(allowed),
+                    fix="copy the dataset there, or ask who runs this platform to extend AIRTUNE_ALLOWED_SOURCES")
+        )  # fmt: skip
+
+
+def _lies_in(uri: str, prefix: str) -> bool:
+    root, place = prefix.rstrip("/"), uri.rstrip("/")
+    here, there = local_path(uri), local_path(root) if root.startswith("file://") else None
+    if here is not None and there is not None:  # what symbolic links make of them counts
+        return here.resolve().is_relative_to(there.resolve())
+    return place == root or place.startswith(f"{root}/")
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unquote(name)).casefold()
+
+
+def _is_content(key: str) -> bool:
+    parts = key.split("/")
+    if any(part in _LITTER for part in parts) or parts[-1].startswith("._"):
+        return False
+    try:
+        check_key(key)
+        key.encode("utf-8")
+    except (SettingsError, UnicodeEncodeError):
+        return False  # a name that no annotation could hold
+    return True
+
+
+def _check_folder(path: Path, uri: str) -> None:
+    try:
+        if path.is_dir():
+            next(path.iterdir(), None)
+            return
+        exists = path.exists()
+    except PermissionError as error:
+        raise NotPermittedError(
+            Problem(WHERE, "the folder cannot be read", value=uri, fix="check its owner and mode")
+        ) from error
+    except OSError as error:
+        raise _no_dataset(uri, f"cannot be opened: {error.strerror}") from error
+    if exists:
+        raise _no_dataset(uri, "is a file, not a folder", fix=_unpack(uri))
+    nearest = difflib.get_close_matches(path.name, _siblings(path), n=1)
+    raise _no_dataset(uri, "does not exist", fix=f"is {nearest[0]!r} meant?" if nearest else None)
+
+
+def _siblings(path: Path) -> list[str]:
+    try:
+        return [entry.name for entry in islice(path.parent.iterdir(), 1000)]
+    except OSError:
+        return []
+
+
+def _is_object(uri: str) -> bool:
+    folder, name = split_uri(uri)
+    return open_store(folder).stat(name) is not None
+
+
+def _unpack(uri: str) -> str:
+    if urlsplit(uri).path.lower().endswith(_ARCHIVES):
+        return "unpack the archive and name the folder"
+    return "name the folder that holds the dataset"
+
+
+def _no_dataset(uri: str, what: str, fix: str | None = None) -> DataError:
+    return DataError(Problem(WHERE, f"the dataset {what}", value=uri, fix=fix))
