@@ -80,6 +80,7 @@ def start(name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, 
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            umask=0o077,  # database and logs are their owner's
         )
     try:
         created = psutil.Process(child.pid).create_time()
@@ -87,6 +88,21 @@ def start(name: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, 
         created = time.time()
     child.returncode = 0  # not ours to wait for any more: keeps Popen from warning that it still runs
     return Started(name, child.pid, created, str(log))
+
+
+def wait(started: Started, limit_s: float) -> int | None:
+    """Waits for a process that this process has started.
+
+    Returns:
+        Its exit code (negative: the number of the signal that ended it); None when it still runs after ``limit_s``.
+    """
+    until = time.monotonic() + limit_s
+    while time.monotonic() < until:
+        pid, status = os.waitpid(started.pid, os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    return None
 
 
 def family(started: Iterable[Started], marker: str) -> list[psutil.Process]:
@@ -107,7 +123,7 @@ def family(started: Iterable[Started], marker: str) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error):
             found.update((child.pid, child) for child in process.children(recursive=True))
     for process in psutil.process_iter():
-        if process.pid not in found and (_session(process.pid) in sessions or _marked(process, marker)):
+        if process.pid not in found and (session(process.pid) in sessions or _marked(process, marker)):
             found[process.pid] = process
     found.pop(os.getpid(), None)
     return [process for process in found.values() if _running(process)]
@@ -141,7 +157,8 @@ def _running(process: psutil.Process) -> bool:
         return False
 
 
-def _session(pid: int) -> int | None:
+def session(pid: int) -> int | None:
+    """The id of the session a process belongs to; None when it has ended."""
     try:
         return os.getsid(pid)
     except OSError:

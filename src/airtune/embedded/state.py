@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,13 @@ class State:
 
     Attributes:
         airflow_url: address of Airflow's UI and API.
-        s3_url: address of the S3 server.
-        s3_access_key: its user.
-        s3_secret_key: that user's secret.
+        store: the variables by which a process finds the store: ``AIRTUNE_STORE`` and ``AWS_*``.
         ready: whether everything answered; False while it starts, and after a start that broke off.
         processes: what was started, in order.
     """
 
     airflow_url: str = ""
-    s3_url: str = ""
-    s3_access_key: str = ""
-    s3_secret_key: str = field(default="", repr=False)
+    store: Mapping[str, str] = field(default_factory=dict, repr=False)
     ready: bool = False
     processes: tuple[Started, ...] = ()
 
@@ -46,8 +42,8 @@ class State:
     def to_json(self) -> dict[str, Any]:
         """The state as JSON."""
         return {
-            **{name: getattr(self, name) for name in ("airflow_url", "s3_url", "s3_access_key")},
-            "s3_secret_key": self.s3_secret_key,
+            "airflow_url": self.airflow_url,
+            "store": dict(self.store),
             "ready": self.ready,
             "processes": [started.to_json() for started in self.processes],
         }
@@ -74,12 +70,8 @@ class StateFile:
             return None
 
     def write(self, state: State) -> None:
-        """Writes the state: readable by its owner alone, since it holds the S3 server's secret."""
+        """Writes the state: readable by its owner alone, since it holds the S3 server's secret key."""
         write_private(self.path, json.dumps(state.to_json(), indent=2) + "\n")
-
-    def remove(self) -> None:
-        """Forgets the state."""
-        self.path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
