@@ -110,7 +110,7 @@ def test_all_output_of_both_streams_arrives(mark: str) -> None:
     assert "err" in output
 
 
-def test_a_stop_reaches_the_worker_below_a_launcher_and_its_75_is_what_counts(mark: str) -> None:
+def test_a_stop_reaches_the_worker_below_a_launcher_that_dies_of_it_and_its_75_is_what_counts(mark: str) -> None:
     process = guard(mark, LAUNCHER, "--grace", "20")
     read_until(process, "working")
     process.send_signal(signal.SIGTERM)
@@ -118,6 +118,24 @@ def test_a_stop_reaches_the_worker_below_a_launcher_and_its_75_is_what_counts(ma
     assert "saved" in output
     assert process.returncode == 75
     assert marked(mark) == []
+
+
+def test_a_command_that_passes_the_stop_on_is_told_alone_and_only_once(mark: str) -> None:
+    code = """
+        import signal, subprocess, sys
+        helper = "import signal, time; signal.signal(15, lambda *_: print('helper told')); print('up'); time.sleep(2)"
+        child = subprocess.Popen([sys.executable, "-u", "-c", helper])
+        signal.signal(15, lambda *_: print("told"))
+        child.wait()
+        sys.exit(75)
+    """
+    process = guard(mark, code, "--grace", "20")
+    read_until(process, "up")
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=20)
+    assert output.count("told\n") == 1
+    assert "helper told" not in output
+    assert process.returncode == 75
 
 
 def test_a_command_that_ignores_the_stop_is_killed_after_its_grace(mark: str) -> None:

@@ -5,14 +5,15 @@
 It stands between whoever starts a stage (a task on a worker, the container runtime, a person) and the
 stage's process, because none of them does all of this:
 
-* A stop signal reaches **every** process of the command. ``accelerate launch`` keeps SIGTERM from the trainer,
-  and a container's first process ignores it unless it asks for it.
+* A stop signal reaches the command, also as a container's first process, which ignores what it did not ask for.
+  Only the command itself is told: it knows which of its children to tell. When it dies without telling them, they
+  come home to the guard and are told by it.
 * The command gets ``--grace`` seconds to save its work; then whatever is left is killed.
 * When the one who started the guard dies (``--with-parent``), even by kill -9, the guard takes it for a stop
   signal: no trainer goes on without a task that knows of it.
 * Output goes through the guard. When nobody reads it any more, it is thrown away, so that a trainer in the middle
   of a checkpoint does not die of a broken pipe.
-* Orphans come home to the guard and are waited for; it ends when the last one has ended.
+* The guard ends when the last process of the command has ended, however that one was started.
 
 It ends with the command's exit code, 128 + N for signal N, and with 75 when the command was told to stop and one of
 its processes ended with 75 (checkpoint written), whatever the launcher above that process made of it.
@@ -44,6 +45,7 @@ CANNOT_START: Final = 127
 
 _PREEMPTED: Final = 75  # airtune.errors.ExitCode.PREEMPTED; not imported, to stay small
 _LEFTOVERS_GRACE_S: Final = 10.0
+_LOOK_EVERY_S: Final = 0.2
 _CHUNK: Final = 64 * 1024
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PR_SET_PDEATHSIG: Final = 1
@@ -67,9 +69,11 @@ class Guard:
         self._kill_at: float | None = None
         self._killed = False
         self._told_by: str | None = None
-        self._group: int | None = None
+        self._started = False
         self._output_open = True
         self._unsaid: list[str] = []
+        self._told: set[int] = set()
+        self._look_again_at = 0.0
 
     def run(self) -> int:
         """Run the command to its end; returns the exit code described above."""
@@ -97,9 +101,9 @@ class Guard:
             self._say(f"cannot start {self._command[0]}: {error.strerror}")
             self._say_all()
             return CANNOT_START
-        self._group = child.pid
+        self._started = True
         if self._told_by is not None:  # told between the two: the command has not heard of it
-            self._signal_all(signal.SIGTERM)
+            self._tell()
         if self._parent is not None and os.getppid() != self._parent:  # it died before we asked to be told
             self._stop("the process that started this one has ended")
         if child.stdout is None:  # pragma: no cover - a pipe was asked for
@@ -129,6 +133,8 @@ class Guard:
                     # A launcher that was killed leaves a trainer that may still save; a finished one leaves helpers.
                     seconds = _LEFTOVERS_GRACE_S if self._ended[main] == 0 else self._grace_s
                     self._stop("the command has ended and left processes behind", grace_s=seconds)
+                if self._told_by is not None:
+                    self._tell()
                 self._kill_when_due()
             while piped and self._copy(pipe, until_empty=True):
                 pass
@@ -172,6 +178,7 @@ class Guard:
             if pid == 0:
                 return False
             self._ended[pid] = os.waitstatus_to_exitcode(status)
+            self._told.discard(pid)
 
     def _on_stop_signal(self, number: int, _frame: FrameType | None) -> None:
         self._stop(signal.Signals(number).name)
@@ -183,19 +190,19 @@ class Guard:
         seconds = self._grace_s if grace_s is None else grace_s
         self._told_by = why
         self._kill_at = time.monotonic() + seconds
-        self._signal_all(signal.SIGTERM)
+        self._tell()
         self._say(f"told to stop ({why}); {seconds:g} s to save the work")
 
-    def _signal_all(self, number: signal.Signals) -> None:
-        """Signal the command's group, and children outside it: their parents have died and cannot tell them."""
-        if self._group is None:
+    def _tell(self) -> None:
+        """Send SIGTERM to the command, and to processes whose parents have died; to each of them once."""
+        if not self._started or time.monotonic() < self._look_again_at:
             return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._group, number)
-        for pid, parent, group in _processes():
-            if parent == os.getpid() and group != self._group:
+        self._look_again_at = time.monotonic() + _LOOK_EVERY_S
+        for pid, parent in _processes():
+            if parent == os.getpid() and pid not in self._told:
+                self._told.add(pid)
                 with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, number)
+                    os.kill(pid, signal.SIGTERM)
 
     def _kill_when_due(self) -> None:
         if self._kill_at is None or time.monotonic() < self._kill_at:
@@ -204,13 +211,12 @@ class Guard:
             self._say("still running after its time: killed")
         self._killed = True
         self._kill_at = time.monotonic() + 1.0  # again, for what was forked meanwhile
-        self._signal_all(signal.SIGKILL)
         for pid in _descendants(os.getpid()):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
 
     def _timeout(self) -> float | None:
-        return None if self._kill_at is None else max(0.05, self._kill_at - time.monotonic())
+        return None if self._kill_at is None else min(_LOOK_EVERY_S, max(0.01, self._kill_at - time.monotonic()))
 
     def _exit_code(self, main: int) -> int:
         code = self._ended.get(main, 0)
@@ -242,20 +248,20 @@ def _drain(descriptor: int) -> None:
             pass
 
 
-def _processes() -> list[tuple[int, int, int]]:
-    """(pid, parent, process group) of every process that can be seen."""
+def _processes() -> list[tuple[int, int]]:
+    """(pid, parent) of every process that can be seen."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError, ValueError, IndexError):
                 fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
-                found.append((int(entry.name), int(fields[1]), int(fields[2])))
+                found.append((int(entry.name), int(fields[1])))
     return found
 
 
 def _descendants(root: int) -> list[int]:
     children: dict[int, list[int]] = {}
-    for pid, parent, _ in _processes():
+    for pid, parent in _processes():
         children.setdefault(parent, []).append(pid)
     found: list[int] = []
     queue = [root]
