@@ -119,7 +119,8 @@ class Store(ABC):
 
         Returns:
             False when somebody else has changed it meanwhile. A key that is changed by ``replace``
-            must be changed by ``replace`` everywhere.
+            must be changed by ``replace`` everywhere, and never back to a content it had before (give it a
+            time or a name of its own): the version of an S3 object is a digest of its content.
         """
 
     @abstractmethod

@@ -42,12 +42,24 @@ _VARIABLES: Final = (
 
 
 def s3_client() -> Any:
-    """The client for the environment as it is now; clients are shared between threads and kept."""
-    key = tuple(os.environ.get(name) for name in _VARIABLES)
+    """The client for the environment as it is now; clients are shared between threads and kept.
+
+    It asks once: repeating is left to :mod:`airtune.stores.s3_retrying`, which says so and knows when to stop.
+    """
+    return _client(1)
+
+
+def bulk_client() -> Any:
+    """The same for large files: it repeats a single part for about half a minute, which outlives a server's restart."""
+    return _client(8)
+
+
+def _client(attempts: int) -> Any:
+    key = (str(attempts), *(os.environ.get(name) for name in _VARIABLES))
     with _lock:
         client = _clients.get(key)
         if client is None:
-            client = _clients[key] = _make_client()
+            client = _clients[key] = _make_client(attempts)
         return client
 
 
@@ -70,7 +82,7 @@ def endpoint_of(client: Any) -> str:
     return f"{parts.scheme}://{parts.hostname or ''}{port}"
 
 
-def _make_client() -> Any:
+def _make_client(attempts: int) -> Any:
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
@@ -88,9 +100,7 @@ def _make_client() -> Any:
                 connect_timeout=5,
                 read_timeout=min(60.0, max(5.0, patience)),
                 max_pool_connections=4 * MAX_CONCURRENCY,
-                # Enough for a part of a large file to outlive a server's restart; whole calls are
-                # repeated by airtune.stores.s3_retrying.
-                retries={"mode": "standard", "total_max_attempts": 4},
+                retries={"mode": "standard", "total_max_attempts": attempts},
                 s3={"addressing_style": "path"} if own_server else {},
                 user_agent_extra="airtune",
             ),
@@ -103,7 +113,8 @@ def _make_client() -> Any:
                 fix="check the AWS_* variables",
             )
         ) from error
-    client.meta.events.register_last("needs-retry.s3", _ReportRetry(endpoint_of(client)))
+    if attempts > 1:
+        client.meta.events.register_last("needs-retry.s3", _ReportRetry(endpoint_of(client)))
     return client
 
 

@@ -169,7 +169,13 @@ def _is_passing(error: Exception) -> bool:
         return status_of(error) >= 500 or error_code(error) in _PASSING
     if isinstance(error, S3UploadFailedError | S3TransferFailedError):
         return error.__cause__ is None or not isinstance(error.__cause__, Exception) or _is_passing(error.__cause__)
-    passing = (boto.HTTPClientError, boto.ResponseStreamingError, boto.IncompleteReadError, RetriesExceededError)
+    passing = (
+        boto.HTTPClientError,
+        boto.ConnectionError,
+        boto.ResponseStreamingError,
+        boto.IncompleteReadError,
+        RetriesExceededError,
+    )
     return isinstance(error, (*passing, HTTPError, ConnectionError, TimeoutError))
 
 

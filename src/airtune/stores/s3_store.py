@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from airtune.errors import Problem
 from airtune.stores.base import PRIVATE_PREFIX, MissingError, ObjectInfo, Store, check_key, join
-from airtune.stores.s3_client import PART_SIZE, endpoint_of, s3_client, transfer_config
+from airtune.stores.s3_client import PART_SIZE, bulk_client, endpoint_of, s3_client, transfer_config
 from airtune.stores.s3_retrying import Result, error_code, missing_bucket, persistently, status_of
 
 _CHUNK = 1024 * 1024
@@ -75,7 +76,7 @@ class S3Store(Store):
 
         def get(client: Any) -> tuple[bytes, str]:
             answer = client.get_object(Bucket=self.bucket, Key=self._key(key))
-            with answer["Body"] as body:
+            with closing(answer["Body"]) as body:  # not `with body`: that gives the stream that checks no length
                 return body.read(), _etag(answer)
 
         return self._unless_absent(key, get)
@@ -93,7 +94,9 @@ class S3Store(Store):
         def put(client: Any) -> ObjectInfo:
             counter = _Counter(on_bytes)
             try:
-                client.upload_file(str(path), self.bucket, self._key(key), Config=transfer_config(), Callback=counter)
+                bulk_client().upload_file(
+                    str(path), self.bucket, self._key(key), Config=transfer_config(), Callback=counter
+                )
             except Exception as error:
                 counter.take_back()
                 raise _inner(error) from error
@@ -221,13 +224,13 @@ class S3Store(Store):
         before = client.head_object(Bucket=self.bucket, Key=name)
         size = int(before["ContentLength"])
         if size > PART_SIZE:
-            client.download_file(self.bucket, name, str(temporary), Config=transfer_config(), Callback=counter)
+            bulk_client().download_file(self.bucket, name, str(temporary), Config=transfer_config(), Callback=counter)
             after = client.head_object(Bucket=self.bucket, Key=name)
             if _etag(after) != _etag(before):
                 raise ConnectionError("the object changed while it was read")
             return ObjectInfo(key, size, _etag(before))
         answer = client.get_object(Bucket=self.bucket, Key=name)
-        with answer["Body"] as body, temporary.open("wb") as writer:
+        with closing(answer["Body"]) as body, temporary.open("wb") as writer:
             while chunk := body.read(_CHUNK):
                 writer.write(chunk)
                 counter(len(chunk))
