@@ -86,6 +86,14 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def read_part(self, key: str, start: int, length: int) -> bytes:
+        """At most ``length`` bytes of ``key`` from ``start``, without reading the rest: the head of a large file.
+
+        Raises:
+            MissingError: there is no such object.
+        """
+
+    @abstractmethod
     def write(self, key: str, data: bytes) -> None:
         """Set ``key`` to ``data``, whatever it was before."""
 

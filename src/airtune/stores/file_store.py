@@ -35,6 +35,16 @@ class FileStore(Store):
                 raise MissingError(Problem(str(path), "the file does not exist"))
             return path.read_bytes()
 
+    def read_part(self, key: str, start: int, length: int) -> bytes:
+        """See :class:`Store`."""
+        path = self._path(key)
+        with _told(path):
+            if not path.is_file():
+                raise MissingError(Problem(str(path), "the file does not exist"))
+            with path.open("rb") as stream:
+                stream.seek(start)
+                return stream.read(length)
+
     def write(self, key: str, data: bytes) -> None:
         """See :class:`Store`."""
         path = self._path(key)

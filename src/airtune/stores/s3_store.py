@@ -46,6 +46,20 @@ class S3Store(Store):
             raise self._missing(key)
         return found[0]
 
+    def read_part(self, key: str, start: int, length: int) -> bytes:
+        """See :class:`Store`."""
+
+        def get(client: Any) -> bytes:
+            wanted = f"bytes={start}-{start + length - 1}"
+            answer = client.get_object(Bucket=self.bucket, Key=self._key(key), Range=wanted)
+            with closing(answer["Body"]) as body:
+                return bytes(body.read(length))
+
+        found = self._unless_absent(key, get)
+        if found is None:
+            raise self._missing(key)
+        return found
+
     def write(self, key: str, data: bytes) -> None:
         """See :class:`Store`."""
         self._put(key, data)
