@@ -219,7 +219,7 @@ class S3Store(Store):
         found = []
         more: dict[str, str] = {}
         while True:
-            page = self._call(folder, partial(self._page, folder=folder, more=more))
+            page = self._call(folder[start:].rstrip("/"), partial(self._page, folder=folder, more=more))
             self._bucket_seen = True
             for entry in page.get("Contents", []):
                 key = entry["Key"][start:]

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airtune.errors import AirtuneError, ExitCode
-from airtune.stores import layout
+from airtune.stores import layout, status
 from airtune.stores.run_directory import RunDirectory
 
 
@@ -22,7 +22,7 @@ def read_stage_record(run: RunDirectory, stage: str) -> dict[str, Any] | None:
 
 @contextmanager
 def stage(run: RunDirectory, name: str) -> Iterator[None]:
-    """Keep ``status/<name>.json`` around a stage's work; what the work raises goes on to the caller.
+    """Keep ``status/<name>.json`` and run.json's status around a stage's work; what it raises goes on to the caller.
 
     The record has the keys ``stage``, ``state`` (running, done, failed), ``started`` and ``finished`` (ISO 8601,
     UTC; ``finished`` is null while it runs), ``seconds`` (of this process), ``exit_code`` (null while it runs),
@@ -43,6 +43,7 @@ def stage(run: RunDirectory, name: str) -> Iterator[None]:
         "process": os.getpid(),
     }
     run.write_json(layout.stage_record(name), record)
+    status.stage_began(run, name)
 
     def finish(state: str, exit_code: int, message: str | None, problems: list[dict[str, str | None]]) -> None:
         record.update(
@@ -53,6 +54,7 @@ def stage(run: RunDirectory, name: str) -> Iterator[None]:
             message=message,
             problems=problems,
         )
+        status.stage_ended(run, name, failure=message if exit_code else None, seconds=record["seconds"])
         run.write_json(layout.stage_record(name), record)
 
     try:
