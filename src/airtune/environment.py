@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from airtune.errors import Problem, SettingsError
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,11 @@ class Environment:
             (``AIRTUNE_ALLOW_REMOTE_CODE=1``).
         store_patience: seconds to go on trying when a store has stopped answering
             (``AIRTUNE_STORE_PATIENCE``; default 180).
+        airflow_url: address of the Airflow that the commands talk to (``AIRTUNE_AIRFLOW_URL``); None: the one that
+            ``airtune up`` started.
+        airflow_username: a user of it (``AIRTUNE_AIRFLOW_USERNAME``).
+        airflow_password: the user's password (``AIRTUNE_AIRFLOW_PASSWORD``).
+        airflow_token: a token instead of the two (``AIRTUNE_AIRFLOW_TOKEN``).
     """
 
     home: Path
@@ -34,6 +41,11 @@ class Environment:
     allowed_sources: tuple[str, ...]
     allow_remote_code: bool
     store_patience: float = 180.0
+    gpu_memory_gb: float | None = None
+    airflow_url: str | None = None
+    airflow_username: str = ""
+    airflow_password: str = field(default="", repr=False)
+    airflow_token: str = field(default="", repr=False)
 
     @classmethod
     def read(cls, variables: Mapping[str, str] | None = None) -> Environment:
@@ -50,6 +62,10 @@ class Environment:
             ),
             allow_remote_code=given.get("AIRTUNE_ALLOW_REMOTE_CODE") == "1",
             store_patience=_seconds(given.get("AIRTUNE_STORE_PATIENCE"), 180.0),
+            airflow_url=given.get("AIRTUNE_AIRFLOW_URL") or None,
+            airflow_username=given.get("AIRTUNE_AIRFLOW_USERNAME", ""),
+            airflow_password=given.get("AIRTUNE_AIRFLOW_PASSWORD", ""),
+            airflow_token=given.get("AIRTUNE_AIRFLOW_TOKEN", ""),
         )
 
 
@@ -59,3 +75,13 @@ def _seconds(text: str | None, default: float) -> float:
     except ValueError:
         return default
     return seconds if 0 <= seconds < 86_400 else default
+
+
+def _gigabytes(text: str | None) -> float | None:
+    try:
+        value = None if text is None else float(text)
+    except ValueError:
+        value = -1.0
+    if value is not None and not 0 < value < 1e6:
+        raise SettingsError(Problem("AIRTUNE_GPU_MEMORY_GB", "is no number of GB", value=text, allowed="for example 24"))
+    return value
