@@ -33,8 +33,10 @@ MOST_ELONGATED: Final = 200
 _ORIENTATION_TAG: Final = 0x0112
 _LONE_FRAME: Final = frozenset({"BMP", "JPEG", "JPEG2000", "MPO"})
 
-# Our own limit refuses such a picture before a pixel is decoded; Pillow's warning would only be noise before that.
+# Our own limit refuses such a picture before a pixel is decoded, and what is broken is refused in words: Pillow's
+# warnings would only be noise in the log.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", module=r"PIL\..*")
 
 
 class UnusableImageError(DataError):
@@ -90,6 +92,8 @@ def decode(data: bytes, *, name: str) -> Picture:
             _check_size(opened.size, name)
             changes = _changes(opened)
             stored_size, kind = opened.size, opened.format or "unknown"
+            if kind == "PNG":
+                _check_sums(data)
             opened.load()
             upright = ImageOps.exif_transpose(opened)
             _check_size(upright.size, name)
@@ -116,6 +120,12 @@ def _check_size(size: tuple[int, int], name: str) -> None:
         raise _unusable("image-too-small", name, f"{width} x {height} pixels; {SMALLEST_SIDE} are the least for a side")
     if max(size) > MOST_ELONGATED * min(size):
         raise _unusable("image-too-thin", name, f"{width} x {height} pixels: one side is over 200 times the other")
+
+
+def _check_sums(data: bytes) -> None:
+    """PNG's own sums over its parts, which Pillow does not look at when it decodes: damage would be learnt."""
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as opened:
+        opened.verify()
 
 
 def _changes(opened: Image.Image) -> tuple[str, ...]:

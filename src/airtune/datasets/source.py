@@ -12,10 +12,10 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from airtune.datasets.draft import Reject, short
-from airtune.environment import Environment
 from airtune.errors import DataError, NotPermittedError, Problem, SettingsError
 from airtune.stores.base import MissingError, Store, check_key
 from airtune.stores.opening import local_path, open_store, split_uri
+from airtune.stores.permission import check_source
 
 WHERE: Final = "spec.flow.blocks[dataset].settings.airtune.source"
 """Where a run.json names the dataset."""
@@ -52,7 +52,7 @@ class Source:
             SettingsError: it is not a URI.
         """
         uri = uri.rstrip("/")
-        check_permitted(uri)
+        check_source(uri, where=WHERE)
         path = local_path(uri)
         if path is not None:
             _check_folder(path, uri)
@@ -138,28 +138,6 @@ class Source:
                 if close:
                     return names[close[0]]
         return None
-
-
-def check_permitted(uri: str) -> None:
-    """Hold a dataset's URI against the platform's rule (``AIRTUNE_ALLOWED_SOURCES``).
-
-    Raises:
-        NotPermittedError: the rule names other places.
-    """
-    allowed = Environment.read().allowed_sources
-    if allowed and not any(_lies_in(uri, prefix) for prefix in allowed):
-        raise NotPermittedError(
-            Problem(WHERE, "datasets from there are not allowed here", value=uri, allowed=", ".join(allowed),
-                    fix="copy the dataset there, or ask who runs this platform to extend AIRTUNE_ALLOWED_SOURCES")
-        )  # fmt: skip
-
-
-def _lies_in(uri: str, prefix: str) -> bool:
-    root, place = prefix.rstrip("/"), uri.rstrip("/")
-    here, there = local_path(uri), local_path(root) if root.startswith("file://") else None
-    if here is not None and there is not None:  # what symbolic links make of them counts
-        return here.resolve().is_relative_to(there.resolve())
-    return place == root or place.startswith(f"{root}/")
 
 
 def _folded(name: str) -> str:

@@ -1,0 +1,29 @@
+"""Digests by which datasets are told apart."""
+
+from __future__ import annotations
+
+from airtune.datasets.fingerprint import fingerprint, sample_digest
+
+
+def test_order_means_nothing_and_number_does() -> None:
+    assert fingerprint(["a", "b"]) == fingerprint(["b", "a"])
+    assert fingerprint(["a", "a"]) != fingerprint(["a"])
+    assert fingerprint(["a", "b"]) != fingerprint(["ab"])
+    assert fingerprint([]) != fingerprint([""])
+
+
+def test_everything_that_is_learnt_changes_the_digest_of_a_sample() -> None:
+    base = {"task": "vqa", "image_digests": ["aa"], "prompt": "What?", "truth": {"answer": "x"}}
+    variants = [
+        {"task": "generic"},
+        {"image_digests": ["bb"]},
+        {"image_digests": ["aa", "bb"]},
+        {"prompt": "Who?"},
+        {"truth": {"answer": "y"}},
+        {"video": "cc"},
+    ]
+    digests = {sample_digest(**{**base, **variant}) for variant in [{}, *variants]}  # type: ignore[arg-type]
+    assert len(digests) == len(variants) + 1
+    assert sample_digest(task="t", image_digests=[], prompt="", truth={"a": 1, "b": 2}) == sample_digest(
+        task="t", image_digests=[], prompt="", truth={"b": 2, "a": 1}
+    )
