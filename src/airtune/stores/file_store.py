@@ -63,7 +63,7 @@ class FileStore(Store):
             if start.is_file():
                 info = _info(start, prefix)
                 return iter([info] if info else [])
-            keys = sorted(_walk(start, self.root), key=str.encode)
+            keys = sorted(_walk(start, self.root), key=os.fsencode)
             found = [info for key in keys if (info := _info(self.root / key, key))]
         return iter(found)
 
