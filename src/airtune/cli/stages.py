@@ -1,0 +1,112 @@
+"""The stage commands: what the DAG runs, a pod runs, and a person at a terminal can run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from airtune import launch
+from airtune.cli.surroundings import find_store
+from airtune.stores.run_directory import RunDirectory
+from airtune.stores.stage_record import stage
+
+RunUri = Annotated[str, typer.Argument(metavar="RUN_URI", help="The run: file:///… or s3://…, ending in runs/RUN_ID.")]
+
+_SEEN_GPUS: Final = "CUDA_VISIBLE_DEVICES"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the stage commands."""
+    group = "Stages, in their order"
+    app.command(rich_help_panel=group)(validate)
+    app.command(rich_help_panel=group)(resolve)
+    app.command(rich_help_panel=group)(train)
+    app.command(rich_help_panel=group)(evaluate)
+    app.command(rich_help_panel=group)(gate)
+    app.command(rich_help_panel=group)(publish)
+
+
+def validate(run_uri: RunUri) -> None:
+    """Looks at everything in the run's dataset: records, facts, a report."""
+
+    def work(run: RunDirectory) -> object:
+        from airtune.datasets.stage import validate
+
+        return validate(run)
+
+    _run("validate", run_uri, work)
+
+
+def resolve(run_uri: RunUri) -> None:
+    """Makes every setting concrete, each with its source and reason."""
+
+    def work(run: RunDirectory) -> object:
+        from airtune.resolution.stage import resolve
+
+        return resolve(run)
+
+    _run("resolve", run_uri, work)
+
+
+def train(run_uri: RunUri) -> None:
+    """Fine-tunes; resumes from the newest checkpoint where there is one."""
+    _launch(launch.TRAINING, run_uri)
+
+
+def evaluate(run_uri: RunUri) -> None:
+    """Scores the base model and the tuned one on the same samples."""
+    _launch(launch.EVALUATION, run_uri)
+
+
+def gate(run_uri: RunUri) -> None:
+    """Compares with the current champion, and decides whether to promote."""
+
+    def work(run: RunDirectory) -> object:
+        from airtune.evaluation.gate import gate
+
+        return gate(run)
+
+    _run("gate", run_uri, work)
+
+
+def publish(run_uri: RunUri) -> None:
+    """Uploads the bundle and its manifest, loads it back, and promotes it where the gate says so."""
+
+    def work(run: RunDirectory) -> object:
+        from airtune.publishing.stage import publish
+
+        return publish(run)
+
+    _run("publish", run_uri, work)
+
+
+def _run(name: str, run_uri: str, work: Callable[[RunDirectory], object]) -> None:
+    """Runs a stage in this process; how it went is kept in the run directory, and is the exit code."""
+    find_store()
+
+    def recorded() -> None:
+        run = RunDirectory.open(run_uri)
+        with stage(run, name):
+            result = work(run)
+        print(result)
+
+    raise typer.Exit(launch.exit_code_of(recorded))
+
+
+def _launch(module: str, run_uri: str) -> None:
+    """Becomes the process that supervises ``accelerate launch``: its signals and its exit code are ours."""
+    find_store()
+    argv = launch.accelerate_argv(module, run_uri, gpus=1 if _gpu() else 0, python=sys.executable)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(argv[0], argv)  # noqa: S606  a list, no shell: this process is to be the supervisor
+
+
+def _gpu() -> bool:
+    """Whether this machine has a GPU that may be used; torch is not asked, since importing it takes seconds."""
+    return os.environ.get(_SEEN_GPUS, "all") not in ("", "-1") and Path("/dev/nvidia0").exists()
