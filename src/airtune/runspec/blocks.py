@@ -166,7 +166,7 @@ class ModelOwn(OwnObject):
         None, description="the model to start from: file:///…, s3://… or a hub id; default: the catalog's for the size"
     )
     learning_rate_schedule: Annotated[Schedule | None, OrAuto()] = Field(None, description="default constant")
-    warmup_ratio: Share = Field(None, description="share of the steps in which the learning rate rises; default 0")
+    warmup_ratio: Share = Field(None, description="share of the steps in which the learning rate rises; default 0.03")
     weight_decay: PositiveOrZero = Field(None, description="default 0.01 for AdamW, 0 for Adam")
     max_grad_norm: PositiveOrZero = Field(None, description="gradients are clipped to this norm, 0: never; default 1")
     seed: Seed = Field(None, description="seed of everything that is drawn in training; default 0")

@@ -84,6 +84,7 @@ class ResolvedRun(_Frozen):
         sampling: how answers are drawn.
         dataset_source: URI of the dataset's folder.
         dataset_format: name of the dataset's format.
+        shuffle: whether the order of the training samples is drawn anew each epoch.
     """
 
     name: str
@@ -122,6 +123,7 @@ class ResolvedRun(_Frozen):
     sampling: Sampling
     dataset_source: str
     dataset_format: str
+    shuffle: bool = True
 
 
 class Entry(_Frozen):

@@ -1,0 +1,132 @@
+"""Warnings: what a run may suffer from. Nothing is changed because of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from airtune.resolution.device import AMPERE
+from airtune.runspec import names
+from airtune.runspec.prompts import VI
+from airtune.runspec.resolved import ResolvedRun
+from airtune.runspec.settings import all_settings
+from airtune.runspec.spec import RunSpec
+
+if TYPE_CHECKING:
+    from airtune.resolution.resolver import Surroundings
+
+_SEVEN_BILLION: Final = 6_500_000_000  # "7B" models count between 6.7 and 8.3 billion
+_FEW_IMAGES: Final = 200
+_MANY_EPOCHS: Final = 200
+_OUT_OF_MEMORY: Final = (
+    "lower batchSize and raise gradientAccumulation, then NF4, then LoRA instead of SFT, then a smaller model"
+)
+
+
+def advice(run: ResolvedRun, spec: RunSpec, around: Surroundings, estimate: Mapping[str, Any]) -> list[str]:
+    """Everything worth a warning, each in one or two sentences.
+
+    Args:
+        run: what will run.
+        spec: what was asked: only its own values can be unusual.
+        around: data, base model, device.
+        estimate: see :func:`airtune.resolution.estimate.estimate`.
+    """
+    return [
+        *_unusual(spec),
+        *_mode(run, around),
+        *_formats(run, around),
+        *_learning(run),
+        *_answers(run, around),
+        *_memory(around, estimate),
+        *_names_and_prompts(run, spec),
+    ]
+
+
+def _unusual(spec: RunSpec) -> Iterator[str]:
+    knobs, draw = spec.model.hyperparameters, spec.model.evaluation
+    asked = {
+        "model.hyperparameters.learningRate": knobs.learning_rate,
+        "model.hyperparameters.batchSize": knobs.batch_size,
+        "model.hyperparameters.gradientAccumulation": knobs.gradient_accumulation,
+        "model.evaluation.maxNewTokens": draw.max_new_tokens,
+        "model.evaluation.topK": draw.top_k or None,  # 0 switches it off
+        "model.evaluation.temperature": draw.temperature or None,  # 0 is greedy
+        "model.evaluation.repetitionPenalty": draw.repetition_penalty,
+    }
+    for path, value in asked.items():
+        low, high = all_settings()[path].schema["x-usual"]
+        if value is not None and not low <= value <= high:
+            yield f"{path.rsplit('.', 1)[-1]} {value:g} is outside the usual range of {low:g} to {high:g}."
+    if draw.repetition_penalty is not None and draw.repetition_penalty >= 1.5:
+        yield "A repetition penalty of 1.5 or more usually harms answers: 1.1 to 1.15 is a remedy for repetition."
+    if draw.do_sample and draw.temperature == 0:
+        yield "doSample is true but the temperature is 0: answers are greedy."
+
+
+def _mode(run: ResolvedRun, around: Surroundings) -> Iterator[str]:
+    if run.training_mode != "SFT" or "LoRA" not in around.architecture.entry.modes:
+        return
+    yield (
+        "LoRA first: SFT is for domains far from natural photographs (microscopy, satellite, X-ray), or when LoRA no "
+        "longer improves, with the GPU to match."
+    )
+    if around.data.train_images < _FEW_IMAGES:
+        yield f"SFT with {around.data.train_images} training images tends to overfit: it wants at least {_FEW_IMAGES}."
+
+
+def _formats(run: ResolvedRun, around: Surroundings) -> Iterator[str]:
+    capability = around.device.compute_capability
+    if run.quantization_enabled and run.quantization_type == "FP4":
+        yield "NF4 loses less than FP4: use FP4 only where something else needs it."
+    if run.precision == "Float32":
+        yield "Float32 takes twice the memory and time of BFloat16: it is meant for finding faults."
+    if run.precision == "Float16" and (run.parameters or 0) >= _SEVEN_BILLION:
+        yield "Float16 with a model of 7B or more can overflow: prefer BFloat16."
+    if run.precision == "Float16" and capability is not None and capability >= AMPERE:
+        yield "This GPU calculates in BFloat16, which is more robust than Float16."
+    if run.precision == "BFloat16" and capability is not None and capability < AMPERE:
+        yield "This GPU is older than Ampere and only imitates BFloat16: Float16 is faster on it."
+
+
+def _learning(run: ResolvedRun) -> Iterator[str]:
+    effective = run.batch_size * run.gradient_accumulation
+    if effective < 8 or effective > 32:
+        yield f"The effective batch is {effective}: 8 to 16 suits most runs."
+    if run.epochs > _MANY_EPOCHS:
+        yield f"{run.epochs} epochs: beyond about {_MANY_EPOCHS} a model tends to overfit."
+
+
+def _answers(run: ResolvedRun, around: Surroundings) -> Iterator[str]:
+    longest = around.data.target_characters
+    # A token holds rarely more than five characters: fewer tokens than this cannot hold a long answer.
+    if longest is not None and run.sampling.max_new_tokens < longest / 5:
+        yield (
+            f"maxNewTokens {run.sampling.max_new_tokens} cuts long answers off: 95 % of the data's answers have up to "
+            f"{longest:g} characters."
+        )
+
+
+def _memory(around: Surroundings, estimate: Mapping[str, Any]) -> Iterator[str]:
+    memory, available = estimate["memory"], around.device.memory_gb
+    if memory is None or available is None:
+        return
+    needed = memory["total"] / 1e9
+    if needed > available:
+        yield f"About {needed:.0f} GB are needed and the GPU has {available:g}. In this order: {_OUT_OF_MEMORY}."
+    elif needed > 0.9 * available:
+        yield f"About {needed:.0f} of the GPU's {available:g} GB are needed: that is tight. To save: {_OUT_OF_MEMORY}."
+    elif needed < 0.5 * available:
+        yield f"About {needed:.1f} of the GPU's {available:g} GB are needed: there is room for a larger batch."
+
+
+def _names_and_prompts(run: ResolvedRun, spec: RunSpec) -> Iterator[str]:
+    if spec.name.strip() and not names.has_version(spec.name.strip()):
+        four_bit = run.quantization_type if run.quantization_enabled else None
+        better = names.suggested(run.task, run.size, run.training_mode, four_bit)
+        yield f"Name runs [Task]-[Model size]-[Key settings]-v[N], for example {better}: runs are compared by name."
+    if run.task.answers_in_json and run.system_prompt_source != VI:
+        yield (
+            f"Datature's SDK serves {run.task.value} with its own system prompt, which this model is not trained on. "
+            'Set systemPrompt to "vi" for a model that is to be served there.'
+        )

@@ -1,0 +1,109 @@
+"""The stage ``airtune resolve``: writes ``resolution.json`` and the resolved run.json."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from airtune.catalog import registry
+from airtune.errors import Problem, SettingsError
+from airtune.resolution.architecture import choose
+from airtune.resolution.base_model import read_base_model
+from airtune.resolution.data_facts import DataFacts
+from airtune.resolution.device import find_device
+from airtune.resolution.resolver import Surroundings, resolve_settings
+from airtune.runspec.document import RunDocument
+from airtune.runspec.resolved import Resolution
+from airtune.stores import layout
+from airtune.stores.permission import check_source
+from airtune.stores.run_directory import RunDirectory
+
+_FIRST_WORK: Final = (layout.TRAINING, layout.CHECKPOINTS, layout.MODEL_FULL, layout.MODEL_ADAPTER)
+
+
+def resolve(run: RunDirectory) -> Resolution:
+    """Decides every setting that the run.json leaves open, and puts it on record.
+
+    A run whose training has begun keeps its resolution: a second try must go on with the same settings, even on a
+    machine with another GPU.
+
+    Args:
+        run: a run whose dataset was validated.
+
+    Returns:
+        What ``resolution.json`` now holds.
+
+    Raises:
+        SettingsError: the base model does not exist or is of a type that nothing trains, or does not allow what was
+            asked; or ``airtune validate`` has not run.
+        NotPermittedError: the base model lies where this installation does not read from.
+        StoreError: the store or the hub does not answer.
+    """
+    if run.exists(layout.RESOLUTION) and _has_begun(run):
+        return Resolution.from_json(run.store.read(layout.RESOLUTION))
+    if not run.exists(layout.FACTS):
+        raise SettingsError(
+            Problem(
+                f"{run.uri}/{layout.FACTS}", "the dataset was not validated yet", fix="run `airtune validate` first"
+            )
+        )
+    # What was asked, not run.json: that holds the values of an earlier resolution, which nobody asked for.
+    asked = layout.REQUEST if run.exists(layout.REQUEST) else layout.RUN_JSON
+    document = RunDocument.parse(run.store.read(asked), where=asked)
+    where = document.path("model.airtune.baseModel")
+    source = base_model_of(document)
+    check_source(source, where=where)
+    base = read_base_model(source, where=where)
+    around = Surroundings(
+        data=DataFacts.from_json(run.read_json(layout.FACTS)),
+        base=base,
+        device=find_device(),
+        architecture=choose(document, base.model_type),
+    )
+    resolution = resolve_settings(document, around)
+    run.write_text(layout.RESOLUTION, resolution.to_json())
+    run.update(layout.RUN_JSON, lambda before: _resolved(before, document, resolution))
+    run.fetch(layout.RUN_JSON)
+    return resolution
+
+
+def base_model_of(document: RunDocument) -> str:
+    """The run's base model: its own, else the catalog's for architecture and size.
+
+    Raises:
+        SettingsError: it names none, and the catalog has none of this size.
+    """
+    spec = document.spec.model
+    if spec.base_model is not None:
+        return spec.base_model
+    entry = registry.entry(spec.architecture_name, where=document.path("model.architecture.name"))
+    size = entry.size(spec.architecture_size)
+    if size is None:
+        raise SettingsError(
+            Problem(
+                document.path("model.architecture.size"),
+                f"is no size of {entry.display_name}",
+                value=repr(spec.architecture_size),
+                allowed=", ".join(entry.sizes),
+                fix="or give a base model (airtune.baseModel)",
+            )
+        )
+    return size.hub
+
+
+def _has_begun(run: RunDirectory) -> bool:
+    return any(next(iter(run.store.list(name)), None) is not None for name in _FIRST_WORK)
+
+
+def _resolved(before: bytes | None, asked: RunDocument, resolution: Resolution) -> bytes:
+    document = RunDocument.parse(before, where=layout.RUN_JSON) if before is not None else asked
+    return document.with_values(_written(asked, resolution)).to_json().encode()
+
+
+def _written(asked: RunDocument, resolution: Resolution) -> dict[str, Any]:
+    """The values for run.json: all but those that have no concrete form, and the switch that the platform lacks."""
+    return {
+        entry.path: entry.value
+        for entry in resolution.entries
+        if entry.value is not None
+        and (entry.path != "model.evaluation.doSample" or asked.spec.model.evaluation.do_sample is not None)
+    }
