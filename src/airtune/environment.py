@@ -62,6 +62,7 @@ class Environment:
             ),
             allow_remote_code=given.get("AIRTUNE_ALLOW_REMOTE_CODE") == "1",
             store_patience=_seconds(given.get("AIRTUNE_STORE_PATIENCE"), 180.0),
+            gpu_memory_gb=_gigabytes(given.get("AIRTUNE_GPU_MEMORY_GB")),
             airflow_url=given.get("AIRTUNE_AIRFLOW_URL") or None,
             airflow_username=given.get("AIRTUNE_AIRFLOW_USERNAME", ""),
             airflow_password=given.get("AIRTUNE_AIRFLOW_PASSWORD", ""),
