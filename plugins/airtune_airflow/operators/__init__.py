@@ -1,0 +1,1 @@
+"""Operators that run a stage where the platform engineer says: as a child process, or as a pod."""
