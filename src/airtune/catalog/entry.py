@@ -73,7 +73,8 @@ class CatalogEntry(_Strict):
         sizes: published sizes by name.
         modes: training modes that are allowed.
         video: whether it takes videos.
-        remote_code: whether loading it runs code that ships with the model.
+        remote_code: whether loading a model of ``model_type`` runs code that does not come with transformers; models
+            of ``native_model_types`` never do.
         parts: where its parts are.
         lora_targets: last names of the language model's linear layers that LoRA adapts.
         quantization_skip: modules that stay in 16 bit when the model is loaded in 4 bit.
@@ -110,7 +111,11 @@ class CatalogEntry(_Strict):
     def lora_target_pattern(self) -> str:
         """A regular expression for PEFT's ``target_modules``: it matches full names of language layers only."""
         language = self.parts.language.removeprefix("^")
-        return rf"{language}.*\.(?:{'|'.join(map(re.escape, self.lora_targets))})"
+        return rf"(?:{language}).*\.(?:{'|'.join(map(re.escape, self.lora_targets))})"
+
+    def runs_remote_code(self, model_type: str | None) -> bool:
+        """Whether loading a base model of this type (None: unknown) runs code from outside transformers."""
+        return self.remote_code and model_type not in self.native_model_types
 
     def part_of(self, module: str) -> Part | None:
         """The part to which a module or parameter belongs, by its full name; None when no part claims it."""

@@ -44,7 +44,9 @@ def choose(document: RunDocument, model_type: str | None) -> Architecture:
     name = document.spec.model.architecture_name
     named = registry.entry(name, where=document.path("model.architecture.name"))
     if model_type is None or model_type in named.model_types:
-        return Architecture(_permitted(named, document), "user", ASKED if name == named.key else f"the key of {name!r}")
+        return Architecture(
+            _permitted(named, document, model_type), "user", ASKED if name == named.key else f"the key of {name!r}"
+        )
     other = registry.entry_for_model_type(model_type, hint=named.key)
     if other is None:
         raise SettingsError(
@@ -61,15 +63,15 @@ def choose(document: RunDocument, model_type: str | None) -> Architecture:
         f"{other.key}. Set architecture to {other.key!r}, or give a base model of type {named.model_type}."
     )
     return Architecture(
-        entry=_permitted(other, document),
+        entry=_permitted(other, document, model_type),
         source="auto",
         reason=f"the base model is a {model_type}, which {other.key} trains; the run.json names {named.key}",
         warnings=(warning,),
     )
 
 
-def _permitted(entry: CatalogEntry, document: RunDocument) -> CatalogEntry:
-    if entry.remote_code and not Environment.read().allow_remote_code:
+def _permitted(entry: CatalogEntry, document: RunDocument, model_type: str | None) -> CatalogEntry:
+    if entry.runs_remote_code(model_type) and not Environment.read().allow_remote_code:
         raise NotPermittedError(
             Problem(
                 document.path("model.architecture.name"),

@@ -87,7 +87,9 @@ def fresh(raw: dict[str, Any], *, run_id: str) -> dict[str, Any]:
     source = made.get("runId")
     if isinstance(source, str) and source != run_id:
         attributes["sourceRunId"] = source
-    metadata |= {"timeCreated": None, "lastUpdated": None, "attributes": attributes}
+    metadata["attributes"] = attributes
+    for key in ("timeCreated", "lastUpdated"):
+        metadata.pop(key, None)
     if metadata.get("generation") is None:
         metadata["generation"] = 1
     made["kind"] = "Run"
