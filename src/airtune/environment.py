@@ -28,6 +28,7 @@ class Environment:
             (``AIRTUNE_ALLOW_REMOTE_CODE=1``).
         store_patience: seconds to go on trying when a store has stopped answering
             (``AIRTUNE_STORE_PATIENCE``; default 180).
+        image: the container image this process runs in, with its digest (``AIRTUNE_IMAGE``), or None.
         airflow_url: address of the Airflow that the commands talk to (``AIRTUNE_AIRFLOW_URL``); None: the one that
             ``airtune up`` started.
         airflow_username: a user of it (``AIRTUNE_AIRFLOW_USERNAME``).
@@ -42,6 +43,7 @@ class Environment:
     allow_remote_code: bool
     store_patience: float = 180.0
     gpu_memory_gb: float | None = None
+    image: str | None = None
     airflow_url: str | None = None
     airflow_username: str = ""
     airflow_password: str = field(default="", repr=False)
@@ -61,6 +63,7 @@ class Environment:
                 part.strip() for part in given.get("AIRTUNE_ALLOWED_SOURCES", "").split(",") if part.strip()
             ),
             allow_remote_code=given.get("AIRTUNE_ALLOW_REMOTE_CODE") == "1",
+            image=given.get("AIRTUNE_IMAGE") or None,
             store_patience=_seconds(given.get("AIRTUNE_STORE_PATIENCE"), 180.0),
             gpu_memory_gb=_gigabytes(given.get("AIRTUNE_GPU_MEMORY_GB")),
             airflow_url=given.get("AIRTUNE_AIRFLOW_URL") or None,
