@@ -81,9 +81,12 @@ class Encoder:
             sizes: (height, width) of each picture in pixels.
         """
         text = self.prompt_text(system_prompt, len(sizes), prompt)
-        ids = self.processor.tokenizer(text, add_special_tokens=self._adds_special_tokens(text))["input_ids"]
         # Each placeholder becomes as many tokens as its picture has.
-        return len(ids) - len(sizes) + sum(image_tokens(self.processor, list(sizes)))
+        return self.text_length(text) - len(sizes) + sum(image_tokens(self.processor, list(sizes)))
+
+    def text_length(self, text: str) -> int:
+        """Tokens of a rendered prompt in which each picture is one placeholder."""
+        return len(self.processor.tokenizer(text, add_special_tokens=self._adds_special_tokens(text))["input_ids"])
 
     def encode(
         self, system_prompt: str, prompt: str, images: Sequence[Image.Image], target: str | None = None

@@ -1,0 +1,205 @@
+"""The stage ``finetune``: ``accelerate launch -m airtune.training RUN_URI``. Top to bottom, it is the algorithm.
+
+What comes in: ``resolution.json`` and ``dataset/`` of the run directory, and the base model. What goes out:
+``model_adapter/`` (LoRA) or ``model_full/`` (SFT), and ``training/``. Killed at any moment and started again it goes
+on from its newest complete checkpoint, and finished it does nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from airtune.errors import DefectError, GpuMemoryError, Problem
+from airtune.launch import exit_code_of
+from airtune.stores import layout
+from airtune.stores.run_directory import RunDirectory
+from airtune.stores.stage_record import stage
+from airtune.training.stopping import StopRequest
+
+if TYPE_CHECKING:
+    from airtune.training.inputs import Inputs
+
+STAGE: Final = "finetune"
+_COMPLETE: Final = "complete"
+
+log = logging.getLogger("airtune.training")
+
+
+def train(run_uri: str, stop: StopRequest) -> dict[str, Any]:
+    """Trains one run to its end.
+
+    Returns:
+        The content of ``training/result.json``.
+
+    Raises:
+        SettingsError: (64) the base model or a setting cannot be used.
+        DataError: (65) the samples are not those that were validated, or do not fit the model.
+        GpuMemoryError: (71) the GPU's memory is too small.
+        DivergedError: (72) the loss is no longer a number.
+        PreemptedError: (75) told to stop; a checkpoint was written.
+        StoreError: (76) the store or the disk failed.
+    """
+    directory = RunDirectory.open(run_uri)
+    with stage(directory, STAGE):
+        finished = _finished(directory)
+        if finished is not None:
+            log.info("already trained: %s steps", finished["steps"])
+            return finished
+        directory.fetch(layout.TRAINING)
+        _log_to(directory)
+
+        # 1. What to do, and with which samples: exactly those that were validated, or nothing.
+        from airtune.training.inputs import read_inputs
+
+        inputs = read_inputs(directory, log.info)
+        stop.check()
+
+        # 2. Everything else needs the heavy libraries.
+        try:
+            return _train(directory, inputs, stop)
+        except Exception as error:
+            raise _in_words(error) from error
+
+
+def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[str, Any]:
+    log.info("loading the libraries")
+    from transformers import set_seed
+
+    from airtune.modeling.adapters import add_adapters
+    from airtune.modeling.base_model import fetch_base_model
+    from airtune.modeling.conversation import stop_token_ids
+    from airtune.modeling.encoding import Encoder
+    from airtune.modeling.loading import load_model, load_processor
+    from airtune.modeling.parts import run_frozen_parts_without_gradients
+    from airtune.training import checkpoints
+    from airtune.training.journal import Journal
+    from airtune.training.mirror import Mirror
+    from airtune.training.optimization import training_arguments
+    from airtune.training.pace import Pace
+    from airtune.training.report import describe, result_of
+    from airtune.training.samples import Batches, Samples
+    from airtune.training.saving import PROCESSOR, save_trained
+    from airtune.training.schedule import total_steps
+    from airtune.training.selection import SET_ASIDE, select
+    from airtune.training.selfcheck import SelfCheck
+    from airtune.training.trainer import Surroundings, VisionLanguageTrainer
+
+    run, entry = inputs.run, inputs.entry
+
+    # 3. The base model and its processor, in the run's precision or in 4 bit. The seed comes before the adapters.
+    base = fetch_base_model(run.base_model)
+    processor = load_processor(base, run, entry=entry)
+    set_seed(run.seed)
+    arguments = training_arguments(run, folder=directory.path(layout.TRAINING))
+    model = load_model(base, run, entry=entry, for_training=True, device=arguments.device)
+    encoder = Encoder(processor, stop_token_ids(processor, model.generation_config))
+    stop.check()
+
+    # 4. The samples that fit. The others are on record, none is cut.
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    chosen = select(inputs.records, run, encoder, inputs.images, context=context, say=log.info)
+    directory.path(SET_ASIDE).write_text(chosen.set_aside_lines(), encoding="utf-8")
+    train_set, validation_set = (
+        Samples(records, encoder, inputs.images, run.system_prompt, chosen.longest)
+        for records in (chosen.train, chosen.validation)
+    )
+    total = total_steps(len(train_set), epochs=run.epochs, effective_batch=run.batch_size * run.gradient_accumulation)
+
+    # 5. What is trained: adapters on the language model, or every parameter. What is frozen is not differentiated.
+    if run.gradient_checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    if run.training_mode == "LoRA":
+        model = add_adapters(model, run, entry)
+        run_frozen_parts_without_gradients(model, entry)
+    else:
+        model.requires_grad_(True)
+    for line in describe(run, arguments, chosen, total):
+        log.info(line)
+
+    # 6. Cheap checks that what was promised is so.
+    check = SelfCheck(model, run, entry, lambda report: directory.write_json(layout.TRAINING_SELFCHECK, report))
+    for line in check.table():
+        log.info(line)
+    check.look_at_sample(train_set, encoder, chosen.lengths[chosen.train[0].id])
+    check.watch_first_step(model)
+
+    # 7. Where to begin: at the newest checkpoint that is whole. What was logged after it will be logged again.
+    found = checkpoints.newest(directory, log.warning)
+    resumed, checkpoint = found if found is not None else (0, None)
+    if checkpoint is not None:
+        log.info("resuming at step %s of %s", resumed, total)
+    metrics = Journal(directory.path(layout.TRAINING_METRICS), keep_until=resumed)
+    evaluations = Journal(directory.path(layout.TRAINING_EVALUATIONS), keep_until=resumed)
+    pace = Pace(metrics, total=total, resumed=resumed, say=log.info)
+    mirror = Mirror(directory, log.warning)
+    around = Surroundings(directory, pace, evaluations, mirror, stop, log.info)
+
+    # 8. The loop.
+    trainer = VisionLanguageTrainer(
+        model, run, arguments, train=train_set, validation=validation_set, batches=Batches(encoder), around=around
+    )
+    trainer.add_callback(check)
+    try:
+        trainer.fit(total, resumed, checkpoint)
+    finally:
+        mirror.close()
+    if stop and trainer.state.global_step < total:
+        directory.push(layout.TRAINING, layout.checkpoint(trainer.state.global_step))
+        stop.obey(f"checkpoint of step {trainer.state.global_step} saved")
+
+    # 9. What the run leaves, the result last: with it the run is done.
+    folder = save_trained(model, processor, run, base, directory)
+    result = result_of(run, trainer, check.report, chosen, total, resumed)
+    directory.push(folder, PROCESSOR, layout.TRAINING)
+    directory.write_json(layout.TRAINING_RESULT, {"state": _COMPLETE, "saved": folder, **result})
+    log.info("trained %s steps in %.0f s: %s/", result["steps"], result["seconds"], folder)
+    return result
+
+
+def _finished(directory: RunDirectory) -> dict[str, Any] | None:
+    """The result of an earlier try that ended well, when what it left is still there."""
+    if not directory.exists(layout.TRAINING_RESULT):
+        return None
+    result: dict[str, Any] = directory.read_json(layout.TRAINING_RESULT)
+    there = any(True for _ in directory.store.list(str(result.get("saved", layout.MODEL_ADAPTER))))
+    return result if result.get("state") == _COMPLETE and there else None
+
+
+def _in_words(error: Exception) -> Exception:
+    """Out of memory on the GPU is an ending of its own; everything else stays what it is."""
+    import torch
+
+    if not isinstance(error, torch.cuda.OutOfMemoryError):
+        return error
+    return GpuMemoryError(
+        Problem("GPU memory", str(error).splitlines()[0],
+                fix="in this order: lower batchSize and raise gradientAccumulation (same effective batch); "
+                    "quantization NF4; LoRA instead of SFT; a smaller model or a larger GPU")
+    )  # fmt: skip
+
+
+def _log_to(directory: RunDirectory) -> None:
+    """The stage's lines go to the terminal and to ``training/log.txt``."""
+    handler = logging.FileHandler(directory.path(layout.TRAINING_LOG), encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.addHandler(handler)
+
+
+def main() -> int:
+    """The command line; returns the exit code."""
+    if len(sys.argv) != 2:
+        print("usage: accelerate launch -m airtune.training RUN_URI", file=sys.stderr)
+        return int(DefectError.exit_code)
+    console = logging.StreamHandler(sys.stdout)
+    console.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(console)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    stop = StopRequest.listen()
+    return exit_code_of(lambda: train(sys.argv[1], stop))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

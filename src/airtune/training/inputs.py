@@ -1,0 +1,65 @@
+"""What a run trains on: the resolved settings, and the samples, exactly as they were validated."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from airtune.catalog.entry import CatalogEntry
+from airtune.catalog.registry import entry
+from airtune.datasets.images import Images
+from airtune.datasets.record import Record, read_records
+from airtune.errors import DataError, Problem, SettingsError
+from airtune.runspec.resolved import Resolution, ResolvedRun
+from airtune.stores import layout
+from airtune.stores.run_directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the stages before have left.
+
+    Attributes:
+        run: every setting, concrete.
+        entry: the catalog entry of the architecture.
+        records: the samples of both splits.
+        images: their pictures.
+    """
+
+    run: ResolvedRun
+    entry: CatalogEntry
+    records: list[Record]
+    images: Images
+
+
+def read_inputs(directory: RunDirectory, say: Callable[[str], None]) -> Inputs:
+    """Reads the run directory and holds every picture against what validation saw.
+
+    Raises:
+        SettingsError: the run is not resolved, or asks for what cannot be trained yet.
+        DataError: pictures are gone or have changed since validation.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SettingsError(
+            Problem("accelerate", "training on several devices is not supported yet", fix="start one process")
+        )
+    if not directory.exists(layout.RESOLUTION):
+        raise SettingsError(
+            Problem(directory.uri, f"is not resolved: there is no {layout.RESOLUTION}", fix="run `airtune resolve`")
+        )
+    run = Resolution.from_json(directory.store.read(layout.RESOLUTION)).run
+    directory.fetch(layout.RECORDS, layout.FACTS)
+    records = read_records(directory.path(layout.RECORDS))
+    films = [record for record in records if record.video is not None]
+    if films:
+        raise SettingsError(
+            Problem("task", f"{len(films)} samples are videos, which cannot be trained yet", value=run.task.value)
+        )
+    if not any(record.split == "train" for record in records):
+        raise DataError(Problem(layout.RECORDS, "holds no sample to train", fix="run `airtune validate` again"))
+    root = str(directory.read_json(layout.FACTS)["root_uri"])
+    say(f"{len(records):,} samples; holding their pictures against what was validated")
+    images = Images(root)
+    images.verify(records)
+    return Inputs(run, entry(run.architecture), records, images)

@@ -1,0 +1,168 @@
+"""The samples of one split as a torch dataset, and the batches made of them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from airtune.datasets.images import Images
+from airtune.datasets.record import Record
+from airtune.errors import AirtuneError, DataError, Problem
+from airtune.modeling.encoding import Encoded, Encoder
+
+CACHE_BYTES: Final = 512 * 2**20
+"""How much processed picture data a process keeps, so that a small dataset is decoded once and not every epoch."""
+
+SAMPLE_IDS: Final = "sample_ids"
+FAILURE: Final = "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One encoded sample, or the reason why there is none (an error does not survive the way out of a worker)."""
+
+    id: str
+    encoded: Encoded | None
+    failure: AirtuneError | None = None
+
+
+class Samples(Dataset[Sample]):
+    """Encodes records when they are asked for; processed pictures and tokens are kept while there is room.
+
+    Args:
+        records: in the order of their indices.
+        encoder: see :class:`airtune.modeling.encoding.Encoder`.
+        images: where the pictures are; each is held against its digest when it is read.
+        system_prompt: stands before every sample.
+        longest: tokens that a sample may have.
+        cache_bytes: room for processed pictures.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        encoder: Encoder,
+        images: Images,
+        system_prompt: str,
+        longest: int,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        self.records = list(records)
+        self._encoder = encoder
+        self._images = images
+        self._system_prompt = system_prompt
+        self._longest = longest
+        self._pictures = PictureCache(cache_bytes)
+        self._texts: dict[int, Encoded] = {}
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Sample:
+        record = self.records[index]
+        try:
+            return Sample(record.id, self._encoded(index, record))
+        except AirtuneError as error:
+            return Sample(record.id, None, _named(error, record))
+
+    def _encoded(self, index: int, record: Record) -> Encoded:
+        text = self._texts.get(index)
+        vision = self._pictures.get(record.image_digests)
+        if text is not None and vision is not None:
+            return Encoded(text.tokens, text.labels, vision)
+        pictures = self._images.load_all(record)
+        encoded = self._encoder.encode(self._system_prompt, record.prompt, pictures, record.target)
+        if encoded.length > self._longest:
+            raise DataError(
+                Problem("sample", f"has {encoded.length} tokens, more than was predicted from its picture's size",
+                        allowed=f"<= {self._longest}", fix="lower maxPixels or raise maxSequenceLength")
+            )  # fmt: skip
+        self._texts[index] = Encoded(encoded.tokens, encoded.labels)
+        self._pictures.put(record.image_digests, encoded.vision)
+        return encoded
+
+
+class PictureCache:
+    """Processed pictures by their digests, the least recently used leaving first when room runs out."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._used = 0
+        self._kept: OrderedDict[tuple[str, ...], dict[str, torch.Tensor]] = OrderedDict()
+
+    def get(self, digests: tuple[str, ...]) -> dict[str, torch.Tensor] | None:
+        """What was kept for these pictures."""
+        found = self._kept.get(digests)
+        if found is not None:
+            self._kept.move_to_end(digests)
+        return found
+
+    def put(self, digests: tuple[str, ...], vision: dict[str, torch.Tensor]) -> None:
+        """Keeps these pictures, if they fit at all."""
+        size = _bytes(vision)
+        if digests in self._kept or size > self._room:
+            return
+        while self._used + size > self._room:
+            _, dropped = self._kept.popitem(last=False)
+            self._used -= _bytes(dropped)
+        self._kept[digests] = vision
+        self._used += size
+
+
+class Batches:
+    """Makes training batches of samples: padded on the right, with the samples' names for error messages."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+
+    def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """The model's inputs, ``labels``, and ``sample_ids``; or ``failure`` when a sample could not be made."""
+        failure = next((sample.failure for sample in samples if sample.failure is not None), None)
+        encoded = [sample.encoded for sample in samples if sample.encoded is not None]
+        if failure is not None:
+            return {FAILURE: failure}
+        return {**self._encoder.collate(encoded, padding="right"), SAMPLE_IDS: [sample.id for sample in samples]}
+
+
+class EpochOrder(Sampler[int]):
+    """Every sample once an epoch, in an order that follows from the seed and the epoch alone.
+
+    So a resumed run meets the samples in the order in which the uninterrupted one would have.
+    """
+
+    def __init__(self, samples: int, seed: int) -> None:
+        self._samples = samples
+        self._seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The order of this epoch is given from now on."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self._samples
+
+    def __iter__(self) -> Any:
+        generator = torch.Generator().manual_seed((self._seed * 1_000_003 + self.epoch) % 2**63)
+        return iter(torch.randperm(self._samples, generator=generator).tolist())
+
+
+def _named(error: AirtuneError, record: Record) -> AirtuneError:
+    """The same error, saying which sample it is about."""
+    where = f"sample {record.id} ({record.source_file}:{record.source_line})"
+    problems = [
+        Problem(where, problem.message, problem.value, problem.allowed, problem.fix)
+        if problem.where == "sample"
+        else problem
+        for problem in error.problems
+    ]
+    return DataError(problems) if isinstance(error, DataError) else type(error)(problems)
+
+
+def _bytes(vision: dict[str, torch.Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in vision.values())

@@ -1,0 +1,71 @@
+"""What a finished run leaves: an adapter or a complete model, and the processor with the limits of the training."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from airtune.modeling.adapters import save_adapter
+from airtune.modeling.precision import compute_dtype
+from airtune.runspec.resolved import ResolvedRun
+from airtune.stores import layout
+from airtune.stores.run_directory import RunDirectory
+
+PROCESSOR: Final = f"{layout.TRAINING}/processor"
+"""The processor as it was trained with, for whoever puts the bundle together."""
+
+_GENERATION_CONFIG: Final = "generation_config.json"
+
+
+def save_trained(model: Any, processor: Any, run: ResolvedRun, base: Path, directory: RunDirectory) -> str:
+    """Writes the processor, and ``model_adapter/`` (LoRA) or ``model_full/`` (SFT), to the workspace.
+
+    Returns:
+        The name of the folder.
+    """
+    write_whole(directory.path(PROCESSOR), processor.save_pretrained)
+    if run.training_mode == "LoRA":
+        save_adapter(model, directory.path(layout.MODEL_ADAPTER), base_model=run.base_model)
+        return layout.MODEL_ADAPTER
+
+    def save(folder: Path) -> None:
+        save_full(model, processor, run, base, folder)
+
+    write_whole(directory.path(layout.MODEL_FULL), save)
+    return layout.MODEL_FULL
+
+
+def save_full(model: Any, processor: Any, run: ResolvedRun, base: Path, folder: Path) -> None:
+    """A complete model in the run's precision: weights, config, processor, tokenizer, chat template, generation.
+
+    The model is cast in place: it was trained, and is not trained any further.
+    """
+    from transformers import AutoConfig, GenerationConfig
+
+    model.to(compute_dtype(run))
+    # The loop turns the cache off; a model that is served without one is slow.
+    served = AutoConfig.from_pretrained(str(base), local_files_only=True)
+    model.config.use_cache = getattr(served, "use_cache", True)
+    # The base's own file is copied: the library refuses to write some that it reads.
+    model.generation_config = GenerationConfig()
+    model.save_pretrained(str(folder))
+    processor.save_pretrained(str(folder))
+    (folder / _GENERATION_CONFIG).unlink(missing_ok=True)
+    if (base / _GENERATION_CONFIG).is_file():
+        shutil.copyfile(base / _GENERATION_CONFIG, folder / _GENERATION_CONFIG)
+
+
+def write_whole(folder: Path, write: Callable[[Path], object]) -> None:
+    """Replaces a folder by what ``write`` puts into a new one; it is whole or as before."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        write(temporary)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

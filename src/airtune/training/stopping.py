@@ -1,0 +1,66 @@
+"""When training ends before its last step: told to stop, or no longer getting better."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+from airtune.errors import PreemptedError, Problem
+from airtune.launch import Orphan
+
+
+class StopRequest:
+    """Whether this process was told to stop: by SIGTERM or SIGINT, or because the launcher above it is gone."""
+
+    def __init__(self) -> None:
+        self._signal: str | None = None
+        self._orphan = Orphan()
+
+    @classmethod
+    def listen(cls) -> StopRequest:
+        """Notes the signals from now on instead of dying of them; the work is saved at the next step."""
+        request = cls()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, request._note)
+        return request
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self._signal = signal.Signals(number).name
+
+    @property
+    def reason(self) -> str | None:
+        """Why to stop, or None."""
+        if self._signal is not None:
+            return self._signal
+        return "the launcher is gone" if self._orphan else None
+
+    def __bool__(self) -> bool:
+        return self.reason is not None
+
+    def check(self) -> None:
+        """Ends the process where nothing has been trained yet that would have to be saved.
+
+        Raises:
+            PreemptedError: it was told to stop.
+        """
+        if self:
+            self.obey("nothing was lost: it had not begun to train")
+
+    def obey(self, saved: str) -> NoReturn:
+        """Ends the process, saying what was saved.
+
+        Raises:
+            PreemptedError: always.
+        """
+        raise PreemptedError(Problem("training", f"told to stop ({self.reason}); {saved}", fix="try again: it resumes"))
+
+
+def evaluations_without_gain(losses: Sequence[float]) -> int:
+    """How many of the latest validation losses came since the best one (0: the latest is the best)."""
+    if not losses:
+        return 0
+    best = min(range(len(losses)), key=lambda position: (losses[position], position))
+    return len(losses) - 1 - best

@@ -1,0 +1,324 @@
+"""``transformers.Trainer`` with what it gets wrong for vision-language models put right.
+
+Overridden, and nothing else: the loss (label positions only, weighted by tokens over the whole effective batch), the
+order of samples (from seed and epoch alone), the schedule (closed form), evaluation (token-weighted, leaves random
+states alone), checkpoints (atomic), and the answer to a loss that is no longer a number (stop).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import PrinterCallback, Trainer, TrainingArguments
+
+from airtune.errors import DefectError, DivergedError, Problem
+from airtune.runspec.resolved import ResolvedRun
+from airtune.stores import layout
+from airtune.stores.run_directory import RunDirectory
+from airtune.training import checkpoints
+from airtune.training.flow import Flow
+from airtune.training.journal import Journal
+from airtune.training.loss import label_tokens, summed_loss
+from airtune.training.mirror import Mirror
+from airtune.training.optimization import optimizer_and_settings, scheduler
+from airtune.training.pace import Pace
+from airtune.training.samples import FAILURE, SAMPLE_IDS, Batches, EpochOrder, Samples
+from airtune.training.stopping import StopRequest, evaluations_without_gain
+
+WEIGHTS: Final = "trainable.safetensors"
+_STATE: Final = "trainer_state.json"
+
+_MOST_SKIPPED_STEPS: Final = 25
+"""The gradient scaler of Float16 starts at 2**16 and halves at each overflow: after so many in a row it is at 0."""
+
+
+@dataclass
+class Surroundings:
+    """What the trainer works with beside model and data.
+
+    Attributes:
+        directory: the run directory.
+        pace: writes one row of metrics a logging step.
+        evaluations: one row an evaluation.
+        mirror: copies to a remote store.
+        stop: whether the process was told to stop.
+        say: where lines go.
+    """
+
+    directory: RunDirectory
+    pace: Pace
+    evaluations: Journal
+    mirror: Mirror
+    stop: StopRequest
+    say: Callable[[str], None]
+
+
+class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
+    """Trains one model as a resolved run says.
+
+    Args:
+        model: with adapters (LoRA) or in float32 (SFT).
+        run: the resolved run.
+        arguments: see :func:`airtune.training.optimization.training_arguments`.
+        train: the samples to train.
+        validation: the samples to validate, may be empty.
+        batches: makes batches.
+        around: everything else.
+    """
+
+    loss_is_scaled_for_ga = True
+    lr_scheduler: Any
+    control: Any
+
+    def __init__(
+        self,
+        model: Any,
+        run: ResolvedRun,
+        arguments: TrainingArguments,
+        *,
+        train: Samples,
+        validation: Samples,
+        batches: Batches,
+        around: Surroundings,
+    ) -> None:
+        self.run = run
+        self.around = around
+        self.stop = around.stop
+        self.has_validation = len(validation) > 0
+        self._order = EpochOrder(len(train), run.seed)
+        self._skipped_steps = 0
+        self._ids: list[str] = []
+        super().__init__(
+            model=model,
+            args=arguments,
+            data_collator=batches,
+            train_dataset=train,
+            eval_dataset=validation,
+            optimizer_cls_and_kwargs=optimizer_and_settings(run, arguments.device),
+        )
+        # The Qwen and Gemma families declare otherwise; the loss below is ours and takes the count of tokens.
+        self.model_accepts_loss_kwargs = True
+        self._loss_shifts_labels = True
+        self.steps_per_epoch = math.ceil(len(train) / (run.batch_size * run.gradient_accumulation))
+        self.remove_callback(PrinterCallback)
+        self.add_callback(Flow(self))
+
+    def fit(self, total: int, resumed: int, checkpoint: Path | None) -> None:
+        """Trains to the end, or until told to stop or no longer getting better.
+
+        Args:
+            total: steps of the whole run, as it was planned.
+            resumed: steps that the checkpoint has behind it.
+            checkpoint: where to begin, or None at the start.
+
+        Raises:
+            DefectError: the loop would take another number of steps.
+        """
+        if total != self.run.epochs * self.steps_per_epoch:
+            raise DefectError(Problem("steps", f"{total} were planned, {self.run.epochs * self.steps_per_epoch} come"))
+        # Killed between an epoch's last step and its evaluation: that comes first.
+        boundary = resumed > 0 and resumed % self.steps_per_epoch == 0
+        self.args.eval_on_start = boundary and self.has_validation and not self.around.evaluations.has(resumed)
+        if not self._waited_long_enough():
+            self.around.pace.begin()
+            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
+        best = self.best_step()
+        if best is not None and best != self.state.global_step and not self.stop:
+            self.load_weights(str(self.around.directory.workspace / layout.checkpoint(best)))
+            self.around.say(f"the weights of step {best} are kept: they had the best validation loss")
+
+    def _waited_long_enough(self) -> bool:
+        patience = self.run.early_stopping_patience
+        losses = [row["loss"] for row in self.around.evaluations.rows]
+        return patience is not None and evaluations_without_gain(losses) >= patience
+
+    # ---- the loss -----------------------------------------------------------------------------------------------
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
+        """The micro-batches of one step with the number of label tokens in all of them."""
+        batches = list(itertools.islice(epoch_iterator, num_batches))
+        self._ids = []
+        for batch in batches:
+            if FAILURE in batch:
+                raise batch[FAILURE]
+            self._ids += batch.pop(SAMPLE_IDS)
+            self.state.num_input_tokens_seen += int(batch["attention_mask"].sum())
+        return batches, self._get_num_items_in_batch(batches, device)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """This micro-batch's share of the loss: its summed token losses over the tokens of the effective batch."""
+        if return_outputs or num_items_in_batch is None:
+            raise DefectError(Problem("compute_loss", "is only for training steps with counted tokens"))
+        labels = inputs.pop("labels")
+        return summed_loss(model, inputs, labels) / num_items_in_batch
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """The gradient's norm before clipping; the loop asks for it before each update, so this is where to stop."""
+        norm = super()._get_grad_norm(model, grad_norm)
+        loss_finite, norm_finite = bool(torch.isfinite(self._tr_loss)), bool(torch.isfinite(torch.as_tensor(norm)))
+        scaled = self.accelerator.scaler is not None
+        self._skipped_steps = 0 if norm_finite else self._skipped_steps + 1
+        if not loss_finite or (not norm_finite and (not scaled or self._skipped_steps > _MOST_SKIPPED_STEPS)):
+            raise self._diverged("the loss" if not loss_finite else "the gradient's norm")
+        return norm
+
+    def _diverged(self, what: str) -> DivergedError:
+        step = self.state.global_step + 1
+        return DivergedError(
+            Problem(
+                f"training step {step}",
+                f"{what} is no longer a number; the step was not taken and the last checkpoint is kept. "
+                f"Samples of the step: {', '.join(self._ids[:32])}",
+                fix="lower learningRate by 2 to 5 times"
+                + ("; or use BFloat16 or Float32 instead of Float16" if self.run.precision == "Float16" else ""),
+            )
+        )
+
+    # ---- order, schedule, precision -----------------------------------------------------------------------------
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
+        del train_dataset
+        return self._order
+
+    def _run_epoch(self, **arguments: Any) -> None:
+        self._order.set_epoch(arguments["epoch"])
+        super()._run_epoch(**arguments)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The learning rate's schedule over the whole run."""
+        if self.lr_scheduler is None:
+            self.lr_scheduler = scheduler(self.run, optimizer or self.optimizer, num_training_steps)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Accelerate's set-up, and what it leaves out silently: Float16 on the CPU."""
+        super().create_accelerator_and_postprocess()
+        if self.run.precision == "Float16" and self.accelerator.device.type == "cpu":
+            self.accelerator.native_amp = True
+            self.accelerator.scaler = torch.amp.GradScaler("cpu")
+
+    # ---- what is written while it runs --------------------------------------------------------------------------
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """One row of metrics; the library's own history would make every checkpoint longer than the one before."""
+        del start_time
+        if "loss" in logs:
+            self.around.pace.write(logs, self.state)
+        self.control = self.callback_handler.on_log(self.args, self.state, self.control, logs)
+
+    # ---- evaluation ---------------------------------------------------------------------------------------------
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """The validation loss: mean cross entropy over all label tokens of the split.
+
+        No logits are kept, and no random state is touched, so a run evaluates or not and trains the same.
+        """
+        del args, kwargs
+        samples, size = self.eval_dataset, self.args.eval_batch_size
+        loss, tokens = 0.0, 0
+        self.model.eval()
+        with torch.no_grad():
+            for start in range(0, len(samples), size):
+                if self.stop:
+                    self._stop_in_evaluation()
+                batch = self.data_collator([samples[index] for index in range(start, min(start + size, len(samples)))])
+                if FAILURE in batch:
+                    raise batch[FAILURE]
+                batch.pop(SAMPLE_IDS)
+                batch = self._prepare_inputs(batch)
+                labels = batch.pop("labels")
+                loss += float(summed_loss(self.model, batch, labels))
+                tokens += label_tokens(labels)
+        self.model.train()
+        metrics = {"eval_loss": loss / max(tokens, 1)}
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self._after_evaluation(metrics["eval_loss"])
+        return metrics
+
+    def _after_evaluation(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise DivergedError(
+                Problem(f"validation after step {self.state.global_step}", "the loss is not a number",
+                        fix="lower learningRate by 2 to 5 times")
+            )  # fmt: skip
+        evaluations, step = self.around.evaluations, self.state.global_step
+        evaluations.write({"step": step, "epoch": round(float(self.state.epoch or 0), 4), "loss": loss})
+        self.around.say(f"epoch {self.state.epoch:g}: validation loss {loss:.4f}")
+        if self.best_step() == step:
+            self.control.should_save = True  # the best weights so far are what the run may end with
+        if self._waited_long_enough():
+            self.around.say(f"no better validation loss for {self.run.early_stopping_patience} epochs: training ends")
+            self.control.should_training_stop = True
+
+    def best_step(self) -> int | None:
+        """The step with the best validation loss, when the run may end with it."""
+        rows = self.around.evaluations.rows
+        if self.run.early_stopping_patience is None or not rows:
+            return None
+        return int(min(rows, key=lambda row: (row["loss"], row["step"]))["step"])
+
+    def _stop_in_evaluation(self) -> None:
+        self._save_checkpoint(self.model, None)
+        self.stop.obey(f"checkpoint of step {self.state.global_step} saved")
+
+    # ---- checkpoints --------------------------------------------------------------------------------------------
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Weights that are trained, optimizer, schedule, scaler, random states and position: whole or not at all."""
+        del model, trial
+        step = self.state.global_step
+        with checkpoints.sealed(self.around.directory, step) as folder:
+            save_file(self._trained_state(), folder / WEIGHTS)
+            self._save_optimizer_and_scheduler(str(folder))
+            self._save_scaler(str(folder))
+            self._save_rng_state(str(folder))
+            self.state.save_to_json(str(folder / _STATE))
+        self.around.mirror.checkpoint(step)
+        best = self.best_step()
+        kept = frozenset() if best is None else frozenset([best])
+        for gone in checkpoints.rotate(self.around.directory, keep=self.run.checkpoints_kept, protect=kept):
+            self.around.mirror.remove(gone)
+        self.around.say(f"checkpoint of step {step} saved")
+
+    def _trained_state(self) -> dict[str, torch.Tensor]:
+        return {
+            name: parameter.detach().contiguous().cpu()
+            for name, parameter in self.accelerator.unwrap_model(self.model).named_parameters()
+            if parameter.requires_grad
+        }
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Puts the trained weights of a checkpoint into the model: all of them, or none."""
+        del model
+        self.load_weights(resume_from_checkpoint)
+
+    def load_weights(self, folder: str) -> None:
+        """See :meth:`_load_from_checkpoint`.
+
+        Raises:
+            DefectError: the checkpoint is of another model.
+        """
+        saved = load_file(f"{folder}/{WEIGHTS}")
+        trained = {
+            name: parameter
+            for name, parameter in self.accelerator.unwrap_model(self.model).named_parameters()
+            if parameter.requires_grad
+        }
+        if {name: value.shape for name, value in saved.items()} != {n: p.shape for n, p in trained.items()}:
+            raise DefectError(
+                Problem(folder, "the checkpoint is of a model with other trained weights",
+                        fix="delete the run's checkpoints, or start a new run")
+            )  # fmt: skip
+        with torch.no_grad():
+            for name, parameter in trained.items():
+                parameter.copy_(saved[name])
