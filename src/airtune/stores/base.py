@@ -61,6 +61,7 @@ class Progress:
 
 ProgressCallback = Callable[[Progress], None]
 FileRecords = list[FileRecord]
+FolderNames = list[str]
 
 
 class MissingError(SettingsError):
@@ -104,6 +105,10 @@ class Store(ABC):
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Every object in the folder ``prefix`` and below, sorted by key; ``prefix`` itself when it is an object."""
+
+    @abstractmethod
+    def folders(self, prefix: str = "") -> FolderNames:
+        """The names of the folders directly in ``prefix``, sorted; what lies in them is not listed."""
 
     @abstractmethod
     def delete(self, key: str) -> None:

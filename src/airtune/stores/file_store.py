@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from airtune.errors import NotPermittedError, Problem, StoreError
-from airtune.stores.base import PRIVATE_PREFIX, MissingError, ObjectInfo, Store, check_key
+from airtune.stores.base import PRIVATE_PREFIX, FolderNames, MissingError, ObjectInfo, Store, check_key
 
 _CHUNK = 1024 * 1024
 
@@ -66,6 +66,17 @@ class FileStore(Store):
             keys = sorted(_walk(start, self.root), key=os.fsencode)
             found = [info for key in keys if (info := _info(self.root / key, key))]
         return iter(found)
+
+    def folders(self, prefix: str = "") -> FolderNames:
+        """See :class:`Store`."""
+        folder = self._path(prefix) if prefix else self.root
+        with _told(folder):
+            if not folder.is_dir():
+                return []
+            with os.scandir(folder) as entries:
+                return sorted(
+                    entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(PRIVATE_PREFIX)
+                )
 
     def delete(self, key: str) -> None:
         """See :class:`Store`; folders that become empty go too."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from airtune.errors import Problem
-from airtune.stores.base import PRIVATE_PREFIX, MissingError, ObjectInfo, Store, check_key, join
+from airtune.stores.base import PRIVATE_PREFIX, FolderNames, MissingError, ObjectInfo, Store, check_key, join
 from airtune.stores.s3_client import PART_SIZE, bulk_client, endpoint_of, s3_client, transfer_config
 from airtune.stores.s3_retrying import Result, error_code, missing_bucket, persistently, status_of
 
@@ -76,6 +76,19 @@ class S3Store(Store):
         if prefix and not found and (info := self.stat(prefix)) is not None:
             return iter([info])
         return iter(found)
+
+    def folders(self, prefix: str = "") -> FolderNames:
+        """See :class:`Store`; one request for each thousand names."""
+        folder = join(self.prefix, check_key(prefix, where=self.uri)) if prefix else self.prefix
+        folder = f"{folder}/" if folder else ""
+        names: list[str] = []
+        more: dict[str, str] = {}
+        while True:
+            page = self._call(prefix, partial(self._page, folder=folder, more={"Delimiter": "/", **more}))
+            names += [entry["Prefix"][len(folder) :].rstrip("/") for entry in page.get("CommonPrefixes", [])]
+            if not page.get("IsTruncated"):
+                return sorted(name for name in names if name and not name.startswith(PRIVATE_PREFIX))
+            more = {"ContinuationToken": page["NextContinuationToken"]}
 
     def delete(self, key: str) -> None:
         """See :class:`Store`."""
