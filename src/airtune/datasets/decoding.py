@@ -124,6 +124,8 @@ def _check_size(size: tuple[int, int], name: str) -> None:
 
 def _check_sums(data: bytes) -> None:
     """PNG's own sums over its parts, which Pillow does not look at when it decodes: damage would be learnt."""
+    if b"IEND" not in data[-1024:]:
+        raise EOFError("the file is truncated: the mark of its end is missing")
     with Image.open(io.BytesIO(data), formats=("PNG",)) as opened:
         opened.verify()
 

@@ -80,16 +80,11 @@ def run_expectations(records: Sequence[Record], replaced: Mapping[str, int], tas
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     path = config_file("expectations", f"{task.value}.json")
-    stated = _stated(path)
+    expectations = _expectations(path)
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    try:
-        suite = gx.ExpectationSuite(name=task.value, expectations=stated)
-    except Exception as error:  # it raises whatever pydantic, marshmallow or it itself thinks of
-        raise SettingsError(
-            Problem(str(path), f"not a suite of Great Expectations: {str(error)[:500]}", fix="correct the suite")
-        ) from error
+    suite = gx.ExpectationSuite(name=task.value, expectations=expectations)
     asset = context.data_sources.add_pandas("records").add_dataframe_asset("records")
     batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame_of(records, replaced)})
     results = batch.validate(suite, result_format="SUMMARY").to_json_dict()["results"]
@@ -145,17 +140,33 @@ def answer_of(truth: Mapping[str, Any]) -> str | None:
     return next((str(truth[key]) for key in ("answer", "caption", "text") if key in truth), None)
 
 
-def _stated(path: Path) -> list[dict[str, Any]]:
+def _expectations(path: Path) -> list[Any]:
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
     try:
-        suite = json.loads(path.read_text(encoding="utf-8"))
-        expectations = suite["expectations"]
-        if not isinstance(expectations, list) or not all(isinstance(item, dict) for item in expectations):
+        stated = json.loads(path.read_text(encoding="utf-8"))["expectations"]
+        if not isinstance(stated, list) or not all(isinstance(item, dict) for item in stated):
             raise TypeError("'expectations' is not a list of objects")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingsError(
             Problem(str(path), f"not a suite of expectations: {error}", fix='{"name": ..., "expectations": [...]}')
         ) from error
-    return [{"severity": "critical", **item} for item in expectations]
+    expectations, problems = [], []
+    for index, item in enumerate(stated):
+        try:  # one by one: a suite would pass over what it cannot build, and only say so in its log
+            expectations.append(ExpectationConfiguration(**{"severity": "critical", **item}).to_domain_obj())
+        except Exception as error:  # whatever pydantic, marshmallow or Great Expectations itself thinks of
+            problems.append(
+                Problem(
+                    f"{path}: expectations[{index}]",
+                    f"Great Expectations cannot build it: {str(error)[:300]}",
+                    value=str(item.get("type")),
+                    fix="correct it",
+                )
+            )
+    if problems:
+        raise SettingsError(problems)
+    return expectations
 
 
 def _check(result: Mapping[str, Any]) -> Check:

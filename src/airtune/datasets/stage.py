@@ -84,7 +84,7 @@ def validate(run: RunDirectory, *, tell: Say = say) -> ValidationResult:
     )
     facts = facts_of(assembly, inspected, root_uri=uri, dataset_format=dataset_format, task=spec.task.value)
     notes = [*reader.notes(), *_without_annotation(reader.images(), outcomes)]
-    nothing = empty_dataset(assembly, inspected, len(reader.images()), uri=uri, task=spec.task)
+    nothing = empty_dataset(assembly, len(reader.images()), uri=uri, task=spec.task)
     checks: list[Check] = []
     if nothing is not None:
         verdict = Verdict((nothing,), tuple(notes), ())

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from airtune.datasets.assembly import Assembly
-from airtune.datasets.draft import REMEDIES, Reject, SetAside, short
+from airtune.datasets.draft import REMEDIES, SetAside, short
 from airtune.datasets.expectations import Check
 from airtune.datasets.facts import set_aside_share
-from airtune.datasets.inspection import Inspected
 from airtune.datasets.source import WHERE
 from airtune.errors import Problem
 from airtune.runspec.tasks import Task
@@ -60,7 +59,7 @@ class Verdict:
         return not self.problems
 
 
-def empty_dataset(assembly: Assembly, inspected: Inspected, images: int, *, uri: str, task: Task) -> Problem | None:
+def empty_dataset(assembly: Assembly, images: int, *, uri: str, task: Task) -> Problem | None:
     """Why there is nothing to train on at all; None where there is."""
     if assembly.records:
         return None
@@ -77,17 +76,12 @@ def empty_dataset(assembly: Assembly, inspected: Inspected, images: int, *, uri:
             value=repr(task.value),
             fix="name the task that the dataset was annotated for",
         )
-    unusable = [found for found in inspected.values() if isinstance(found, Reject)]
-    if unusable and len(unusable) == len(inspected):
-        return Problem(
-            WHERE,
-            f"none of the {len(unusable)} annotated images can be read: {reasons_in_words(aside)}",
-            value=uri,
-            fix=REMEDIES[Counter(found.reason for found in unusable).most_common(1)[0][0]],
-        )
+    what = f"{len(aside)} samples can be used"
+    if all(row.reason.startswith("image-") for row in aside):
+        what = f"{len({key for row in aside for key in row.images} or aside)} annotated images can be read"
     return Problem(
         WHERE,
-        f"none of the {len(aside)} samples can be used: {reasons_in_words(aside)}",
+        f"none of the {what}: {reasons_in_words(aside)}",
         value=uri,
         fix=REMEDIES[Counter(row.reason for row in aside).most_common(1)[0][0]],
     )

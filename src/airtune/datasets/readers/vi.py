@@ -53,6 +53,7 @@ class ViReader:
         files = {folder: _annotation_files(source, folder) for folder in (*_SPLITS, _DUMP)}
         delivered = any(files[folder] for folder in _SPLITS)
         self._files = {folder: files[folder] for folder in (_SPLITS if delivered else (_DUMP,))}
+        self._image_folders = tuple(f"{folder}/images/" for folder in (self._files if any(files.values()) else files))
         self._left_out = len(files[_DUMP]) if delivered else 0
 
     @classmethod
@@ -75,8 +76,7 @@ class ViReader:
 
     def images(self) -> list[str]:
         """The keys of all files that lie where images belong."""
-        starts = tuple(f"{folder}/images/" for folder in self._files)
-        return [key for key in self._source.keys if key.startswith(starts)]
+        return [key for key in self._source.keys if key.startswith(self._image_folders)]
 
     def read(self, task: Task) -> Iterator[Outcome]:
         """Every sample of every annotation, usable or not, in the order of the files' names."""

@@ -1,0 +1,112 @@
+"""The suites that ship: each can be run, and each of their expectations can fail."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airtune.datasets.expectations import SEVERITIES, frame_of, run_expectations
+from airtune.datasets.record import Record
+from airtune.runspec.answers import build_target
+from airtune.runspec.tasks import Task
+
+SUITES = sorted((Path(__file__).parents[2] / "include/configs/expectations").glob("*.json"))
+TRUTHS: dict[Task, Any] = {
+    Task.VQA: lambda n: {"answer": f"a{n}"},
+    Task.FREEFORM: lambda n: {"caption": f"a{n}"},
+    Task.GENERIC: lambda n: {"text": f"a{n}"},
+    Task.PHRASE_GROUNDING: lambda n: {"sentence": f"a{n}", "groundings": [{"phrase": "a", "boxes": [[1, 1, 90, 90]]}]},
+}
+
+
+def records_of(task: Task) -> list[Record]:
+    return [
+        Record(
+            id=f"r{n}",
+            split="train" if n else "validation",
+            task=task.value,
+            images=(f"{n}.png",),
+            image_digests=(f"{n}",),
+            video=None,
+            prompt="What?",
+            target=build_target(task, TRUTHS[task](n)).text,
+            truth=json.dumps(TRUTHS[task](n)),
+            group=f"{n}",
+            width=64,
+            height=64,
+            digest=f"{n}",
+            source_file="a",
+            source_line=1,
+        )
+        for n in range(4)
+    ]
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_every_suite_speaks_of_columns_that_there_are_and_says_what_it_expects(path: Path) -> None:
+    task = Task(path.stem)
+    columns = set(frame_of(records_of(task), {}).columns)
+    for stated in json.loads(path.read_text())["expectations"]:
+        kwargs = stated["kwargs"]
+        assert {kwargs["column"]} if "column" in kwargs else set(kwargs.get("column_list", ())) <= columns
+        assert stated["severity"] in SEVERITIES
+        assert stated["description"]
+
+
+@pytest.mark.parametrize("task", TRUTHS)
+def test_good_records_hold_to_their_suite(task: Task) -> None:
+    checks = run_expectations(records_of(task), {}, task)
+    assert checks
+    assert [check for check in checks if not check.passed] == []
+
+
+ONE_BOX = {"sentence": "a1", "groundings": [{"phrase": "a", "boxes": [[1, 1, 2, 2]]}]}
+MANY = {"sentence": "a1", "groundings": [{"phrase": "a", "boxes": [[1, 1, 90, 90]] * 101}]}
+NONE: dict[str, Any] = {"sentence": "a1", "groundings": []}
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "description"),
+    [
+        (Task.VQA, {"id": "r0"}, "no two samples have one name"),
+        (Task.VQA, {"target": " "}, "every sample has an answer"),
+        (Task.VQA, {"images": ()}, "every sample has at least one image"),
+        (Task.VQA, {"image_digests": ("0",)}, "no image is in training and in validation"),
+        (Task.VQA, {"width": 20}, "images are at least 28 pixels wide"),
+        (Task.VQA, {"height": 20}, "images are at least 28 pixels high"),
+        (Task.VQA, {"width": 64 * 30}, "images are not extremely long"),
+        (Task.VQA, {"prompt": "x" * 5000}, "texts of users are not extremely long"),
+        (Task.VQA, {"target": "x" * 9000}, "answers are not extremely long"),
+        (Task.VQA, {"prompt": "\n"}, "every sample has a question"),
+        (Task.VQA, {"image_digests": ("2",)}, "no question is asked twice of one image"),
+        (Task.GENERIC, {"prompt": ""}, "every sample has a text of the user"),
+        (Task.GENERIC, {"image_digests": ("2",)}, "no text of a user stands twice with one image"),
+        (Task.PHRASE_GROUNDING, {"truth": json.dumps(ONE_BOX)}, "boxes cover at least 0.01 % of their image"),
+        (Task.PHRASE_GROUNDING, {"truth": json.dumps(MANY)}, "no sentence has an extreme number of boxes"),
+        (Task.PHRASE_GROUNDING, {"truth": json.dumps(NONE)}, "every sentence has a phrase"),
+        (Task.PHRASE_GROUNDING, {"truth": json.dumps(NONE)}, "every sentence has a box"),
+    ],
+)
+def test_each_expectation_can_fail(task: Task, changes: dict[str, Any], description: str) -> None:
+    records = records_of(task)
+    records[1] = dataclasses.replace(records[1], **changes)
+    failed = {check.description: check.observed for check in run_expectations(records, {}, task) if not check.passed}
+    assert description in failed
+    assert "could not be checked" not in failed[description]
+
+
+def test_one_answer_to_everything_and_one_split_are_noticed() -> None:
+    records = [
+        dataclasses.replace(record, truth='{"answer":"x"}', split="train", id=f"{n}")
+        for n, record in enumerate(records_of(Task.VQA))
+    ]
+    failed = {check.description for check in run_expectations(records, {"0": 3}, Task.VQA) if not check.passed}
+    assert failed == {
+        "there is more than one answer to learn",
+        "both splits have samples",
+        "no character of an answer had to be replaced",
+    }

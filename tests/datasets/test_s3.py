@@ -1,0 +1,87 @@
+"""A dataset on a real S3 server: the same records as from a folder."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airtune.datasets.images import Images
+from airtune.datasets.record import read_records
+from airtune.datasets.source import Source
+from airtune.datasets.stage import validate
+from airtune.errors import DataError
+from airtune.stores import layout
+from airtune.stores.opening import open_store
+
+from .conftest import NewRun, ViFolder
+
+if TYPE_CHECKING:
+    from airtune.embedded.seaweedfs import S3Server
+
+pytestmark = pytest.mark.s3
+
+
+@pytest.fixture
+def uri(s3_environment: S3Server, folder: ViFolder) -> str:
+    folder.fill("training", 25)
+    folder.fill("validation", 5)
+    (folder.root / "training/images/t0003.png").write_bytes(b"broken")
+    name = f"s3://airtune/data-{secrets.token_hex(4)}"
+    open_store(name).upload_tree(folder.root)
+    return name
+
+
+def test_records_from_s3_are_those_from_the_folder(uri: str, folder: ViFolder, new_run: NewRun) -> None:
+    remote, local = new_run(uri), new_run(folder.root.as_uri())
+    validate(remote)
+    validate(local)
+    for name in (layout.RECORDS, layout.FINGERPRINT, layout.SET_ASIDE):
+        assert remote.store.read(name) == local.store.read(name)
+    facts = [json.loads(run.store.read(layout.FACTS)) for run in (remote, local)]
+    assert facts[0].pop("root_uri") == uri
+    facts[1].pop("root_uri")
+    assert facts[0] == facts[1]
+
+
+def test_images_are_downloaded_once_and_held_against_what_was_validated(uri: str, new_run: NewRun) -> None:
+    run = new_run(uri)
+    validate(run)
+    records = read_records(run.workspace / layout.RECORDS)
+    images = Images(uri)
+    path = images.path(records[0].images[0], records[0].image_digests[0])
+    before = path.stat().st_mtime_ns
+    assert images.verify(records) == len(records)
+    assert images.load(records[0].images[0], records[0].image_digests[0]).size == (64, 48)
+    assert path.stat().st_mtime_ns == before
+    path.write_bytes(b"a damaged copy")
+    assert images.load(records[0].images[0], records[0].image_digests[0]).size == (64, 48)
+
+
+def test_an_object_that_was_deleted_or_changed_since_is_named(
+    uri: str, new_run: NewRun, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    run = new_run(uri)
+    validate(run)
+    records = read_records(run.workspace / layout.RECORDS)
+    store = open_store(uri)
+    gone, other = records[0].images[0], records[1].images[0]
+    store.delete(gone)
+    store.write(other, store.read(records[2].images[0]))
+    fresh = Images(uri, cache=tmp_path_factory.mktemp("cache"))  # another machine has no copies
+    with pytest.raises(DataError) as caught:
+        fresh.verify(records)
+    assert f"{gone}: the image is gone" in str(caught.value)
+    assert f"{other}: the file is not the one that was validated" in str(caught.value)
+    assert "2 of 29 images" in str(caught.value)
+
+
+def test_a_prefix_that_holds_nothing_and_an_object_that_is_no_folder_are_bad_data(s3_environment: S3Server) -> None:
+    with pytest.raises(DataError, match="holds nothing"):
+        Source.open(f"s3://airtune/nothing-{secrets.token_hex(4)}")
+    name = f"archive-{secrets.token_hex(4)}.zip"
+    open_store("s3://airtune").write(name, b"PK")
+    with pytest.raises(DataError, match="unpack the archive"):
+        Source.open(f"s3://airtune/{name}")
