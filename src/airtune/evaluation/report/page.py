@@ -151,7 +151,7 @@ def _scores(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "name": name,
                 "meaning": meaning,
                 "primary": metric == metrics["primary"],
-                "values": [score_text(metric, column[metric]) for column in columns],
+                "cells": [score_text(metric, column[metric]) for column in columns],
                 "difference": sign + score_text(metric, abs(difference)),
                 "style": style,
             }
