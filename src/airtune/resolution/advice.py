@@ -79,7 +79,7 @@ def _formats(run: ResolvedRun, around: Surroundings) -> Iterator[str]:
     capability = around.device.compute_capability
     if run.quantization_enabled and run.quantization_type == "FP4":
         yield "NF4 loses less than FP4: use FP4 only where something else needs it."
-    if run.precision == "Float32":
+    if run.precision == "Float32" and around.device.memory_gb is not None:
         yield "Float32 takes twice the memory and time of BFloat16: it is meant for finding faults."
     if run.precision == "Float16" and (run.parameters or 0) >= _SEVEN_BILLION:
         yield "Float16 with a model of 7B or more can overflow: prefer BFloat16."

@@ -91,15 +91,15 @@ def _raw(run: object) -> tuple[Any, str]:
 def _read_quietly(data: bytes, uri: str) -> Any:
     try:
         found = read_json(data, where=uri)
-        if not isinstance(found, dict):
-            raise SettingsError(Problem(uri, "is no run.json: it is not a JSON object"))
-        return found
     except SettingsError as error:
         # The server can read files that the person who asks cannot: no line of a file that is no run.json is quoted.
         raise SettingsError(
             Problem(problem.where, problem.message, allowed=problem.allowed, fix=problem.fix)
             for problem in error.problems
         ) from None
+    if not isinstance(found, dict):
+        raise SettingsError(Problem(uri, "is no run.json: it is not a JSON object"))
+    return found
 
 
 def _check_places(document: RunDocument) -> None:

@@ -58,7 +58,7 @@ def check_plain(value: object, *, where: str) -> None:
     waiting: list[tuple[str, object, int]] = [("", value, 0)]
     while waiting:
         path, each, depth = waiting.pop()
-        if depth > MAXIMUM_DEPTH:
+        if depth >= MAXIMUM_DEPTH and isinstance(each, dict | list):
             raise SettingsError(_too_deep(path_text(path, where)))
         if type(each) is dict:
             for key, below in each.items():

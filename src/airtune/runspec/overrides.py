@@ -221,13 +221,17 @@ def _typed(text: str, schema: Mapping[str, Any]) -> Any:
     if text == AUTO or not kinds & {"integer", "number", "boolean", "array"}:
         return text
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         value = _python_number(text)
     if "number" in kinds and isinstance(value, int) and not isinstance(value, bool):
         return value
     fits = {"integer": int, "number": float, "boolean": bool, "array": list}
     return value if any(type(value) is fits[kind] for kind in kinds & set(fits)) else _as_said(text, value)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(name)
 
 
 def _python_number(text: str) -> Any:
