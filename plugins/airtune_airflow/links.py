@@ -1,9 +1,9 @@
-"""The link from a stage's task to the run it works on."""
+"""The link from a stage's task to the run it works on, and where airtune's pages are."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from airflow.sdk.bases.operatorlink import BaseOperatorLink
 
@@ -32,8 +32,16 @@ class RunDirectoryLink(BaseOperatorLink):
 
 def page_of(run_uri: str) -> str:
     """The address of the page of a run, absolute where Airflow knows its own address."""
+    run_id = run_uri.rstrip("/").rpartition("/")[2]
+    return f"{_base_url()}{MOUNT}/runs/{quote(run_id, safe='')}"
+
+
+def airflow_path() -> str:
+    """The path below which Airflow is served: empty, or for example ``/airflow`` behind a proxy."""
+    return urlsplit(_base_url()).path
+
+
+def _base_url() -> str:
     from airflow.sdk.configuration import conf
 
-    run_id = run_uri.rstrip("/").rpartition("/")[2]
-    base = str(conf.get("api", "base_url", fallback="") or "").rstrip("/")
-    return f"{base}{MOUNT}/runs/{quote(run_id, safe='')}"
+    return str(conf.get("api", "base_url", fallback="") or "").rstrip("/")

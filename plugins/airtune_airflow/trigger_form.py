@@ -64,7 +64,7 @@ def params() -> dict[str, Param]:
 def _param(schema: dict[str, Any], section: str, text: str, **default: Any) -> Param:
     # A description inside the schema would meet Airflow's own argument of that name; the form shows `description_md`.
     kept = {key: value for key, value in schema.items() if key not in ("description", "default")}
-    return Param(**default, description=text, schema={**kept, "section": section, "description_md": text})
+    return Param(**default, description=text, source="dag", schema={**kept, "section": section, "description_md": text})
 
 
 def _sentence(text: str) -> str:

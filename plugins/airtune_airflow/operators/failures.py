@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +23,8 @@ LONGEST: Final = timedelta(minutes=10)
 """The back-off doubles from 30 s up to this."""
 
 _DEFECTS: Final = "airtune_defects"
+
+log = logging.getLogger(__name__)
 
 
 class StageFailedError(AirflowException):
@@ -53,7 +57,11 @@ def failure(outcome: Outcome, what: str) -> AirflowException:
 
 
 def failure_of(error: AirtuneError, what: str) -> AirflowException:
-    """The exception for an error of airtune's own that was raised in the task's process."""
+    """The exception for an error of airtune's own that was raised in the task's process.
+
+    The error goes into the task's log as JSON, too: there ``airtune submit --wait`` finds it.
+    """
+    log.error("airtune-error: %s", json.dumps(error.to_json()))
     return failure(judge(int(error.exit_code), message=str(error)), what)
 
 
