@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,7 +42,9 @@ def add_adapters(model: Any, run: ResolvedRun, entry: CatalogEntry) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        adapted = get_peft_model(model, config)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft reads a name that transformers has renamed
+            adapted = get_peft_model(model, config)
     except ValueError as error:
         raise SettingsError(
             Problem("architecture.name", "no layer of the base model has a name that LoRA adapts here",
@@ -61,7 +64,9 @@ def load_adapter(model: Any, folder: Path) -> Any:
 
     if not (folder / ADAPTER_CONFIG).is_file() or not (folder / ADAPTER_WEIGHTS).is_file():
         raise SettingsError(Problem(str(folder), "is no adapter", allowed=f"{ADAPTER_CONFIG} and {ADAPTER_WEIGHTS}"))
-    adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft reads a name that transformers has renamed
+        adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=False)
     adapted.eval()
     return adapted
 

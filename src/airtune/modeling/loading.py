@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ def load_model(
     }
     if run.quantization_enabled:
         options["quantization_config"] = quantization(run, entry)
-    with _load_errors_in_words(base), _quietly():
+    with _load_errors_in_words(base), quietly():
         model, info = AutoModelForImageTextToText.from_pretrained(str(base), **options)
     missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if missing:
@@ -63,7 +62,7 @@ def load_model(
             Problem("baseModel", f"{len(missing)} weights are missing or of another shape: {', '.join(missing[:5])}",
                     value=str(base), fix="give a complete model; untrained weights are never filled in silently")
         )  # fmt: skip
-    # One device, nothing to dispatch: without the hooks a forward pass is what the model's code says.
+    _never_repack(model)
     model.eval()
     return model
 
@@ -98,7 +97,7 @@ def load_processor(folder: Path, run: ResolvedRun | None = None, *, entry: Catal
     """
     from transformers import AutoProcessor
 
-    with _load_errors_in_words(folder), _quietly():
+    with _load_errors_in_words(folder), quietly():
         processor = AutoProcessor.from_pretrained(
             str(folder), trust_remote_code=entry is not None and _remote_code(entry), local_files_only=True
         )
@@ -171,6 +170,18 @@ def image_tokens(processor: Any, sizes: list[tuple[int, int]]) -> list[int]:
     return [int(count) for count in processor._get_num_multimodal_tokens(image_sizes=sizes)["num_image_tokens"]]
 
 
+def _never_repack(model: Any) -> None:
+    """Keeps 4-bit layers on the CPU as they were quantised.
+
+    In evaluation mode, on a CPU with AVX512-BF16, bitsandbytes 0.50 repacks a layer for a faster kernel that computes
+    in BFloat16 whatever was asked, and that has no backward pass: after the first validation of a run every gradient
+    would silently be wrong.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
 def _remote_code(entry: CatalogEntry) -> bool:
     if not entry.remote_code:
         return False
@@ -197,18 +208,14 @@ def _load_errors_in_words(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without the library's progress bars: a log file is no terminal, and what matters is said by the stage."""
     from transformers.utils import logging as library
 
     shown = library.is_progress_bar_enabled()
     library.disable_progress_bar()
-    noisy = logging.getLogger("bitsandbytes")
-    level = noisy.level
-    noisy.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        noisy.setLevel(level)
         if shown:
             library.enable_progress_bar()

@@ -65,8 +65,6 @@ def train(run_uri: str, stop: StopRequest) -> dict[str, Any]:
 
 def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[str, Any]:
     log.info("loading the libraries")
-    from transformers import set_seed
-
     from airtune.modeling.adapters import add_adapters
     from airtune.modeling.base_model import fetch_base_model
     from airtune.modeling.conversation import stop_token_ids
@@ -76,11 +74,11 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     from airtune.training import checkpoints
     from airtune.training.journal import Journal
     from airtune.training.mirror import Mirror
-    from airtune.training.optimization import training_arguments
+    from airtune.training.optimization import seed, training_arguments
     from airtune.training.pace import Pace
     from airtune.training.report import describe, result_of
     from airtune.training.samples import Batches, Samples
-    from airtune.training.saving import PROCESSOR, save_trained
+    from airtune.training.saving import save_trained
     from airtune.training.schedule import total_steps
     from airtune.training.selection import SET_ASIDE, select
     from airtune.training.selfcheck import SelfCheck
@@ -91,7 +89,7 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     # 3. The base model and its processor, in the run's precision or in 4 bit. The seed comes before the adapters.
     base = fetch_base_model(run.base_model)
     processor = load_processor(base, run, entry=entry)
-    set_seed(run.seed)
+    seed(run)
     arguments = training_arguments(run, folder=directory.path(layout.TRAINING))
     model = load_model(base, run, entry=entry, for_training=True, device=arguments.device)
     encoder = Encoder(processor, stop_token_ids(processor, model.generation_config))
@@ -152,7 +150,7 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     # 9. What the run leaves, the result last: with it the run is done.
     folder = save_trained(model, processor, run, base, directory)
     result = result_of(run, trainer, check.report, chosen, total, resumed)
-    directory.push(folder, PROCESSOR, layout.TRAINING)
+    directory.push(folder, layout.TRAINING)
     directory.write_json(layout.TRAINING_RESULT, {"state": _COMPLETE, "saved": folder, **result})
     log.info("trained %s steps in %.0f s: %s/", result["steps"], result["seconds"], folder)
     return result

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from transformers import TrainingArguments
+from transformers import TrainingArguments, set_seed
 
 from airtune.runspec.resolved import ResolvedRun
 from airtune.training.schedule import rate_factor, warmup_steps
@@ -18,6 +18,11 @@ L2 regularisation (Kingma and Ba 2015), where it goes through both moments: with
 
 BETAS: Final = (0.9, 0.999)
 EPSILON: Final = 1e-8
+
+
+def seed(run: ResolvedRun) -> None:
+    """Sets every random state from the run's seed: before adapters are made, so that they begin the same."""
+    set_seed(run.seed)
 
 
 def optimizer_and_settings(

@@ -35,9 +35,10 @@ def describe(run: ResolvedRun, arguments: TrainingArguments, chosen: Selection, 
         reasons = Counter(each.reason for each in chosen.set_aside)
         said = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
         lines.append(f"warning: {len(chosen.set_aside)} samples are set aside ({said}): training/set-aside.jsonl")
-    if device.type == "cpu" and run.precision != "Float32":
-        slow = "most CPUs compute in it by converting, some ten times slower than in Float32"
-        lines.append(f"warning: {run.precision} on a CPU is exact but brings no speed: {slow}")
+    if device.type == "cpu" and run.precision == "Float16":
+        lines.append("warning: a CPU computes Float16, and scales its gradients, as asked, but several times slower")
+    if device.type == "cpu" and run.precision == "BFloat16":
+        lines.append("note: on a CPU without BFloat16 units this is up to three times slower than Float32")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""What a finished run leaves: an adapter or a complete model, and the processor with the limits of the training."""
+"""What a finished run leaves: an adapter, or a complete model."""
 
 from __future__ import annotations
 
@@ -9,24 +9,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from airtune.modeling.adapters import save_adapter
+from airtune.modeling.loading import quietly
 from airtune.modeling.precision import compute_dtype
 from airtune.runspec.resolved import ResolvedRun
 from airtune.stores import layout
 from airtune.stores.run_directory import RunDirectory
 
-PROCESSOR: Final = f"{layout.TRAINING}/processor"
-"""The processor as it was trained with, for whoever puts the bundle together."""
-
 _GENERATION_CONFIG: Final = "generation_config.json"
 
 
 def save_trained(model: Any, processor: Any, run: ResolvedRun, base: Path, directory: RunDirectory) -> str:
-    """Writes the processor, and ``model_adapter/`` (LoRA) or ``model_full/`` (SFT), to the workspace.
+    """Writes ``model_adapter/`` (LoRA) or ``model_full/`` (SFT) to the workspace.
 
     Returns:
         The name of the folder.
     """
-    write_whole(directory.path(PROCESSOR), processor.save_pretrained)
     if run.training_mode == "LoRA":
         save_adapter(model, directory.path(layout.MODEL_ADAPTER), base_model=run.base_model)
         return layout.MODEL_ADAPTER
@@ -51,7 +48,8 @@ def save_full(model: Any, processor: Any, run: ResolvedRun, base: Path, folder: 
     model.config.use_cache = getattr(served, "use_cache", True)
     # The base's own file is copied: the library refuses to write some that it reads.
     model.generation_config = GenerationConfig()
-    model.save_pretrained(str(folder))
+    with quietly():
+        model.save_pretrained(str(folder))
     processor.save_pretrained(str(folder))
     (folder / _GENERATION_CONFIG).unlink(missing_ok=True)
     if (base / _GENERATION_CONFIG).is_file():
