@@ -69,8 +69,9 @@ def _values(resolved: ResolvedRun, tokens: TokenIds) -> dict[str, Any]:
         "model.evaluation.temperature": sampling.temperature,
         "model.evaluation.repetitionPenalty": sampling.repetition_penalty,
         "model.evaluation.seed": sampling.seed,
-        "model.evaluation.doSample": sampling.do_sample,
     }
+    if not sampling.do_sample:  # True is what a temperature says already; the platform's files do not have the switch
+        values["model.evaluation.doSample"] = False
     if sampling.stop_strings:
         values["model.evaluation.stopStrings"] = list(sampling.stop_strings)
     if tokens.eos:

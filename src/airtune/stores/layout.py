@@ -71,8 +71,12 @@ def stage_record(stage: str) -> str:
 
 
 def is_live(path: str) -> bool:
-    """Whether a path of the run directory may still change after the manifest, and so is not in it."""
-    return path in LIVE or path.split("/", 1)[0] in LIVE
+    """Whether a path of the run directory may still change after the manifest, and so is not in it.
+
+    Names that begin with a dot are the unfinished work of a process that was killed.
+    """
+    parts = path.split("/")
+    return path in LIVE or parts[0] in LIVE or any(part.startswith(".") for part in parts)
 
 
 def check_run_id(run_id: str) -> str:
