@@ -21,7 +21,7 @@ from airtune.training.stopping import StopRequest
 if TYPE_CHECKING:
     from airtune.training.inputs import Inputs
 
-STAGE: Final = "finetune"
+STAGE: Final = "train"
 _COMPLETE: Final = "complete"
 
 log = logging.getLogger("airtune.training")
@@ -150,9 +150,9 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     # 9. What the run leaves, the result last: with it the run is done.
     folder = save_trained(model, processor, run, base, directory)
     result = result_of(run, trainer, check.report, chosen, total, resumed)
-    directory.push(folder, layout.TRAINING)
-    directory.write_json(layout.TRAINING_RESULT, {"state": _COMPLETE, "saved": folder, **result})
     log.info("trained %s steps in %.0f s: %s/", result["steps"], result["seconds"], folder)
+    directory.push(folder, layout.TRAINING)  # the log as well: from here on it does not change
+    directory.write_json(layout.TRAINING_RESULT, {"state": _COMPLETE, "saved": folder, **result})
     return result
 
 
