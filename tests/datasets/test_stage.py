@@ -316,6 +316,16 @@ def test_prompts_of_the_task_stand_in_where_samples_bring_none(folder: ViFolder,
     ]
 
 
+def test_a_generic_answer_needs_no_question(folder: ViFolder, new_run: NewRun) -> None:
+    for index in range(25):
+        folder.sample("dump", f"{index:02}", {"type": "Freeform", "text": f"text {index}"})
+    result = validate(run := new_run(folder.root.as_uri(), "generic"))
+    records = read_records(run.workspace / layout.RECORDS)
+    assert {record.prompt for record in records} == {""}
+    assert sorted(record.target for record in records) == sorted(f"text {index}" for index in range(25))
+    assert any("every sample has a text of the user" in warning for warning in result.warnings)
+
+
 def test_videos_are_refused_as_a_setting(folder: ViFolder, new_run: NewRun) -> None:
     folder.fill("training", 25)
     with pytest.raises(SettingsError, match="trains on images"):

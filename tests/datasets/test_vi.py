@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from typing import Any
 
 import pytest
@@ -206,3 +207,9 @@ def test_a_file_name_that_is_not_utf_8_stops_nothing(folder: ViFolder) -> None:
     with open(os.fsencode(folder.root / "training/images") + b"/\xff\xfe.png", "wb") as file:  # noqa: PTH123
         file.write(b"x")
     assert only(read(folder)).prompt == "What?"
+
+
+def test_a_name_with_decomposed_letters_is_the_same_name(folder: ViFolder) -> None:
+    folder.image("training", unicodedata.normalize("NFD", "café.png"))
+    folder.annotate("training", "a.json", line_of(unicodedata.normalize("NFC", "café.png"), vqa(("What?", "x"))))
+    assert only(read(folder)).images == (unicodedata.normalize("NFD", "training/images/café.png"),)

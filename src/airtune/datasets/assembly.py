@@ -73,7 +73,7 @@ def assemble(
         outcomes: what the reader found.
         inspected: what became of every image.
         task: of the run.
-        user_prompt: the user's text for samples that bring none.
+        user_prompt: the user's text for samples that bring none; None leaves it empty.
         ratio: the share of images for validation where the dataset brings no split; None takes the default.
     """
     usable: list[Usable] = []
@@ -85,7 +85,7 @@ def assemble(
             aside.append(outcome)
             continue
         try:
-            usable.append(_checked(outcome, inspected, task, user_prompt))
+            usable.append(_checked(outcome, inspected, task))
         except Reject as refusal:
             aside.append(refusal.at(outcome.place, outcome.images))
     groups = groups_of([facts.digest for facts in sample.facts] for sample in usable)
@@ -95,7 +95,7 @@ def assemble(
     return Assembly(tuple(records), tuple(aside), rule, replaced, sum(sample.scaled for sample in usable))
 
 
-def _checked(draft: Draft, inspected: Inspected, task: Task, user_prompt: str | None) -> Usable:
+def _checked(draft: Draft, inspected: Inspected, task: Task) -> Usable:
     facts = []
     for key in draft.images:
         found = inspected[key]
@@ -103,8 +103,6 @@ def _checked(draft: Draft, inspected: Inspected, task: Task, user_prompt: str | 
             raise Reject(found.reason, found.message)
         facts.append(found)
     scaled = any(check_size(draft, found, task) is not None for found in facts)
-    if draft.prompt is None and user_prompt is None:
-        raise Reject("question-empty", f"a sample of {task.value} needs a user's text, and there is none")
     try:
         target, replaced = build_target(task, draft.truth)
     except DataError as error:

@@ -38,6 +38,8 @@ class Source:
         self.uri = uri
         self.keys = keys
         self._store = store
+        # The same name may be spelt with composed or decomposed letters: archives made on a Mac do it the other way.
+        self._composed = {_composed(key): key for key in keys if not key.isascii()}
         self._folders: dict[str, dict[str, str]] | None = None
         root = local_path(uri)
         self._real_root = root.resolve() if root is not None else None
@@ -114,6 +116,8 @@ class Source:
             cleaned = PurePosixPath(place).as_posix()
             if cleaned in self.keys:
                 return cleaned
+            if not cleaned.isascii() and (same := self._composed.get(_composed(cleaned))):
+                return same
         try:
             check_key(PurePosixPath(name).as_posix(), where="image")
         except SettingsError as error:
@@ -140,8 +144,12 @@ class Source:
         return None
 
 
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
 def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", unquote(name)).casefold()
+    return _composed(unquote(name)).casefold()
 
 
 def _is_content(key: str) -> bool:

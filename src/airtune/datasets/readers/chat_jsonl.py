@@ -137,7 +137,7 @@ def _sample(source: Source, task: Task, place: Place, value: Any) -> Outcome:
             raise Reject(
                 "annotation-shape", f"{placeholders} times <image> in the user's text, and {len(images)} images"
             )
-        prompt = fields.usable_text(asked, "content", empty="question-empty") if asked or task.asks_a_question else None
+        prompt = fields.usable_text(asked, "content", empty="question-empty") if asked or task is Task.VQA else None
         answered = fields.usable_text(_text(turns[1][1])[0], "content", empty="answer-empty")
         return Draft(place=place, images=tuple(images), prompt=prompt, truth=_truth(task, answered))
     except Reject as refusal:

@@ -1,0 +1,46 @@
+"""docs/datasets.md: its examples are read by the readers it describes, and its tables are complete."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from airtune.datasets.draft import REMEDIES, Draft
+from airtune.datasets.expectations import frame_of
+from airtune.datasets.readers.detection import reader_for
+from airtune.datasets.source import Source
+from airtune.runspec.tasks import Task
+
+from .test_expectations import records_of
+
+PAGE = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
+VI, CHAT = re.findall(r"```jsonl\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize("task", [Task.VQA, Task.PHRASE_GROUNDING, Task.FREEFORM])
+def test_the_example_of_a_vi_export_is_read_by_each_task(tmp_path: Path, task: Task) -> None:
+    for name in ("images", "annotations"):
+        (tmp_path / "dump" / name).mkdir(parents=True)
+    Image.new("RGB", (640, 480)).save(tmp_path / "dump/images/a.jpg")
+    (tmp_path / "dump/annotations/a.jsonl").write_text(VI)
+    name, reader = reader_for(Source.open(tmp_path.as_uri()), None)
+    assert name == "vi"
+    assert sum(isinstance(outcome, Draft) for outcome in reader.read(task)) == 1
+
+
+def test_the_examples_of_chat_jsonl_are_read(tmp_path: Path) -> None:
+    Image.new("RGB", (640, 480)).save(tmp_path / "a.jpg")
+    (tmp_path / "data.jsonl").write_text(CHAT)
+    name, reader = reader_for(Source.open(tmp_path.as_uri()), None)
+    assert name == "chat-jsonl"
+    assert [type(outcome) for outcome in reader.read(Task.VQA)] == [Draft, Draft]
+
+
+def test_every_reason_and_every_column_is_on_the_page() -> None:
+    for reason, remedy in REMEDIES.items():
+        assert f"| `{reason}` | {remedy} |" in PAGE
+    for column in frame_of(records_of(Task.VQA), {}).columns:
+        assert f"`{column}`" in PAGE
