@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,95 @@ def write_run(root_uri: str, run_id: str, run: ResolvedRun, records: list[Record
     write_records(directory.path(layout.RECORDS), records)
     directory.push(layout.RECORDS)
     return directory
+
+
+@dataclass
+class Assembled:
+    """The pieces of one training run, put together as the stage does it."""
+
+    run: ResolvedRun
+    model: Any
+    encoder: Any
+    train: Any
+    validation: Any
+    trainer: Any
+    said: list[str]
+
+    def fit(self) -> None:
+        """Trains to the end."""
+        steps = self.run.epochs * self.trainer.steps_per_epoch
+        self.trainer.fit(steps, 0, None)
+
+    def trained(self) -> dict[str, Any]:
+        """Copies of the trained parameters."""
+        return {name: p.detach().clone() for name, p in self.model.named_parameters() if p.requires_grad}
+
+
+Assemble = Callable[..., Assembled]
+
+
+@pytest.fixture
+def assemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assemble:
+    """``assemble(batch_size=2, train=8)`` gives the pieces of a run, ready to be trained."""
+    monkeypatch.setenv("AIRTUNE_HOME", str(tmp_path / "home"))
+    made = 0
+
+    def put_together(*, train: int = 12, validation: int = 4, **changes: Any) -> Assembled:
+        nonlocal made
+        made += 1
+        from airtune.catalog.registry import entry
+        from airtune.datasets.images import Images
+        from airtune.modeling.adapters import add_adapters
+        from airtune.modeling.conversation import stop_token_ids
+        from airtune.modeling.encoding import Encoder
+        from airtune.modeling.loading import load_model, load_processor
+        from airtune.modeling.parts import run_frozen_parts_without_gradients
+        from airtune.training.journal import Journal
+        from airtune.training.mirror import Mirror
+        from airtune.training.optimization import seed, training_arguments
+        from airtune.training.pace import Pace
+        from airtune.training.samples import Batches, Samples
+        from airtune.training.stopping import StopRequest
+        from airtune.training.trainer import Surroundings, VisionLanguageTrainer
+
+        run = resolved(**changes)
+        records = draw_dataset(tmp_path / "data", train=train, validation=validation)
+        directory = write_run((tmp_path / "store").as_uri(), f"made-{made}", run, records, tmp_path / "data")
+        known = entry(run.architecture)
+        seed(run)
+        arguments = training_arguments(run, folder=tmp_path)
+        processor = load_processor(TINY, run)
+        model = load_model(TINY, run, entry=known, for_training=True, device=arguments.device)
+        encoder = Encoder(processor, stop_token_ids(processor, model.generation_config))
+        images = Images((tmp_path / "data").as_uri())
+        sets = [
+            Samples([r for r in records if r.split == split], encoder, images, run.system_prompt, 4096)
+            for split in ("train", "validation")
+        ]
+        if run.gradient_checkpointing:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        if run.training_mode == "LoRA":
+            model = add_adapters(model, run, known)
+            run_frozen_parts_without_gradients(model, known)
+        else:
+            model.requires_grad_(True)
+        said: list[str] = []
+        total = run.epochs * -(-train // (run.batch_size * run.gradient_accumulation))
+        around = Surroundings(
+            directory,
+            Pace(Journal(directory.path("training/metrics.jsonl"), keep_until=0), total=total, resumed=0,
+                 say=said.append),
+            Journal(directory.path("training/evaluations.jsonl"), keep_until=0),
+            Mirror(directory, said.append),
+            StopRequest(),
+            said.append,
+        )  # fmt: skip
+        trainer = VisionLanguageTrainer(
+            model, run, arguments, train=sets[0], validation=sets[1], batches=Batches(encoder), around=around
+        )
+        return Assembled(run, model, encoder, sets[0], sets[1], trainer, said)
+
+    return put_together
 
 
 @pytest.fixture

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.training
+
+Assemble = Callable[..., Any]
+
+
+def gradients_of_first_step(assembled: Any) -> dict[str, Any]:
+    """The gradients with which the first step is taken."""
+    from transformers import TrainerCallback
+
+    found: dict[str, Any] = {}
+
+    class Keep(TrainerCallback):  # type: ignore[misc]
+        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if not found:
+                found.update({n: p.grad.clone() for n, p in kwargs["model"].named_parameters() if p.requires_grad})
+
+    assembled.trainer.add_callback(Keep())
+    assembled.fit()
+    return found
+
+
+def test_batch_1_by_accumulation_4_is_batch_4_by_accumulation_1(assemble: Assemble) -> None:
+    """Notes, 1: summed token losses over the tokens of the effective batch, on answers of very uneven length."""
+    import torch
+
+    at_once = assemble(batch_size=4, gradient_accumulation=1, epochs=1, train=8, max_grad_norm=0.0)
+    in_turn = assemble(batch_size=1, gradient_accumulation=4, epochs=1, train=8, max_grad_norm=0.0)
+    before = at_once.trained()
+    lengths = {int((sample.encoded.labels != -100).sum()) for sample in at_once.train}
+    assert max(lengths) >= 2 * min(lengths)
+    one, other = gradients_of_first_step(at_once), gradients_of_first_step(in_turn)
+    difference = torch.cat([(one[name] - other[name]).flatten() for name in one]).norm()
+    assert difference <= 1e-6 * torch.cat([value.flatten() for value in one.values()]).norm()
+    # and the updates of both steps, through the optimizer
+    first, second = at_once.trained(), in_turn.trained()
+    moved = torch.cat([(first[name] - before[name]).flatten() for name in first])
+    apart = torch.cat([(first[name] - second[name]).flatten() for name in first])
+    assert apart.norm() <= 1e-5 * moved.norm()
+
+
+def test_a_last_step_that_is_not_full_counts_its_own_tokens(assemble: Assemble) -> None:
+    import torch
+
+    short = assemble(batch_size=2, gradient_accumulation=3, epochs=1, train=2, max_grad_norm=0.0)
+    plain = assemble(batch_size=2, gradient_accumulation=1, epochs=1, train=2, max_grad_norm=0.0)
+    one, other = gradients_of_first_step(short), gradients_of_first_step(plain)
+    assert short.trainer.state.global_step == 1
+    for name, gradient in one.items():
+        torch.testing.assert_close(gradient, other[name], rtol=0, atol=1e-9)
+
+
+def test_the_loss_on_label_positions_is_the_loss_on_all_positions(assemble: Assemble) -> None:
+    import torch
+
+    from airtune.training.loss import label_tokens, summed_loss, takes_positions
+
+    pieces = assemble()
+    batch = pieces.trainer.data_collator([pieces.train[index] for index in range(4)])
+    batch.pop("sample_ids")
+    labels = batch.pop("labels")
+    assert takes_positions(pieces.model)
+    with torch.no_grad():
+        ours = summed_loss(pieces.model, batch, labels) / label_tokens(labels)
+        theirs = pieces.model(**batch, labels=labels).loss
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-6)
+
+
+def test_validation_is_weighted_by_tokens_and_leaves_random_states_alone(assemble: Assemble) -> None:
+    import torch
+
+    pieces = assemble(train=4, validation=5, batch_size=2, epochs=1, lora_dropout=0.3)
+    pieces.fit()
+    state = torch.random.get_rng_state()
+    loss = pieces.trainer.evaluate()["eval_loss"]
+    assert torch.equal(state, torch.random.get_rng_state())
+    summed, tokens = 0.0, 0
+    pieces.model.eval()
+    for sample in pieces.validation:  # one by one: another batching, the same mean over tokens
+        batch = pieces.encoder.collate([sample.encoded], padding="right")
+        count = int((batch["labels"][:, 1:] != -100).sum())
+        with torch.no_grad():
+            summed += float(pieces.model(**batch).loss) * count
+        tokens += count
+    assert loss == pytest.approx(summed / tokens, rel=1e-5)
+
+
+def test_a_4_bit_model_trains_the_same_after_a_validation(assemble: Assemble) -> None:
+    """On CPUs with AVX512-BF16 bitsandbytes repacks a layer in evaluation mode and then cuts its gradient off."""
+    import torch
+
+    def gradients(pieces: Any, *, validate: bool) -> list[Any]:
+        batch = pieces.encoder.collate([pieces.train[0].encoded], padding="right")
+        if validate:
+            pieces.model.eval()
+            with torch.no_grad():
+                pieces.model(**batch)
+        pieces.model.train()
+        pieces.model.zero_grad()
+        pieces.model(**batch).loss.backward()
+        return [p.grad.clone() for p in pieces.model.parameters() if p.requires_grad]
+
+    pieces = assemble(quantization_enabled=True)
+    with torch.no_grad():  # adapters begin at 0 and would pass no gradient on
+        for name, parameter in pieces.model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.05)
+    before, after = gradients(pieces, validate=False), gradients(pieces, validate=True)
+    for one, other in zip(before, after, strict=True):
+        assert torch.equal(one, other)

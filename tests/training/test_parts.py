@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.training
+
+Assemble = Callable[..., Any]
+
+
+def check_of(pieces: Any) -> Any:
+    from airtune.catalog.registry import entry
+    from airtune.training.selfcheck import SelfCheck
+
+    check = SelfCheck(pieces.model, pieces.run, entry("qwen3vl"), lambda report: None)
+    check.watch_first_step(pieces.model)
+    pieces.trainer.add_callback(check)
+    return check
+
+
+def test_lora_adapts_the_language_model_and_nothing_in_the_vision_tower(assemble: Assemble) -> None:
+    """Notes, 3: a bare ``q_proj`` would be met in many a tower, too."""
+    pieces = assemble()
+    adapted = [name for name, module in pieces.model.named_modules() if hasattr(module, "lora_A")]
+    assert len(adapted) == 14
+    assert all(".language_model.layers." in name for name in adapted)
+    parts = check_of(pieces).report["parts"]
+    assert {part: count["adapters"] for part, count in parts.items()} == {"language": 14, "projector": 0, "vision": 0}
+    assert {part for part, count in parts.items() if count["trained"]} == {"language"}
+
+
+def test_full_fine_tuning_trains_every_parameter(assemble: Assemble) -> None:
+    pieces = assemble(training_mode="SFT", train=4, epochs=1)
+    parts = check_of(pieces).report["parts"]
+    assert set(parts) == {"language", "projector", "vision"}
+    assert all(count["trained"] == count["parameters"] > 0 for count in parts.values())
+    before = pieces.trained()
+    pieces.fit()
+    after = pieces.trained()
+    assert all((after[name] != before[name]).any() for name in before)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_frozen_vision_tower_takes_no_part_in_the_backward_pass(assemble: Assemble, checkpointing: bool) -> None:
+    """Notes, 6: also with gradient checkpointing, whose hooks would draw it in; the gradients are the same."""
+    pieces = assemble(gradient_checkpointing=checkpointing, train=4, epochs=1)
+    check = check_of(pieces)
+    pieces.fit()
+    assert check.report["vision_modules"]["in_backward"] == 0
+    assert check.report["vision_modules"]["all"] > 20
+    assert check.report["gradients"]["without_gradient"] == []
+
+
+def test_a_trained_vision_tower_does(assemble: Assemble) -> None:
+    pieces = assemble(training_mode="SFT", train=4, epochs=1)
+    check = check_of(pieces)
+    pieces.fit()
+    vision = check.report["vision_modules"]
+    assert vision["in_backward"] == vision["all"]
+
+
+def test_gradient_checkpointing_changes_memory_and_not_the_result(assemble: Assemble) -> None:
+    import torch
+
+    plain, saving = (assemble(gradient_checkpointing=flag, train=4, epochs=1) for flag in (False, True))
+    plain.fit()
+    saving.fit()
+    one, other = plain.trained(), saving.trained()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=1e-5, atol=1e-7)
+
+
+def test_a_run_whose_parts_are_not_as_promised_is_stopped(assemble: Assemble) -> None:
+    from airtune.errors import DefectError
+
+    pieces = assemble()
+    next(p for n, p in pieces.model.named_parameters() if ".visual.blocks.0." in n).requires_grad_(True)
+    with pytest.raises(DefectError, match=r"LoRA trains \['language', 'vision'\] instead of the language model alone"):
+        check_of(pieces)
