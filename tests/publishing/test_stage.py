@@ -42,11 +42,14 @@ def test_a_published_run_is_whole_and_its_manifest_tells_the_truth(
     listed = {record.path: (record.size, record.sha256) for record in manifest.files}
     stored = {info.key: run.store.read(info.key) for info in run.store.list() if not layout.is_live(info.key)}
     assert listed == {key: (len(data), hashlib.sha256(data).hexdigest()) for key, data in stored.items()}
-    assert {path for path in listed if path.startswith("model_")} == {
-        "model_adapter/adapter_config.json", "model_adapter/adapter_model.safetensors",
-        "model_full/chat_template.jinja", "model_full/config.json", "model_full/generation_config.json", "model_full/model.safetensors",
-        "model_full/processor_config.json", "model_full/run.json", "model_full/tokenizer.json",
-        "model_full/tokenizer_config.json",
+    assert {path for path in listed if path.startswith("model_adapter/")} == {
+        "model_adapter/adapter_config.json",
+        "model_adapter/adapter_model.safetensors",
+    }
+    companions = ("chat_template.jinja", "config.json", "generation_config.json", "processor_config.json")
+    tokenizer = ("tokenizer.json", "tokenizer_config.json")
+    assert {path.removeprefix("model_full/") for path in listed if path.startswith("model_full/")} == {
+        *companions, *tokenizer, "model.safetensors", "run.json"
     }  # fmt: skip
     assert {"dataset/records.parquet", "evaluation/gate.json", "resolution.json"} <= set(listed)
     assert not [path for path in listed if path.startswith(("checkpoints/", "status/", "publishing/"))]

@@ -103,7 +103,8 @@ def _companions(base: Path) -> dict[str, Path]:
     for path in sorted(base.iterdir()):
         is_licence = path.stem.upper().startswith(_LICENCES)
         index = path.name.endswith(".index.json")  # comes with the weights it belongs to, or not at all
-        if path.is_file() and (path.suffix in _COMPANIONS or is_licence) and not index and path.name != layout.RUN_JSON:
+        ours = path.name == layout.RUN_JSON or path.name.startswith(".")
+        if path.is_file() and (path.suffix in _COMPANIONS or is_licence) and not index and not ours:
             found[path.name] = path
     if (base / _TEMPLATES).is_dir():
         found |= {f"{_TEMPLATES}/{path.name}": path for path in sorted((base / _TEMPLATES).glob("*.jinja"))}

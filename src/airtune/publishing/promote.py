@@ -95,7 +95,8 @@ def promote(models: Store, challenger: Pointer, *, compared_with: str | None) ->
         )
         if models.replace(layout.CURRENT, pointer.to_json(), found[1] if found else None):
             _enter(models, asdict(pointer))
-            return Promotion(True, f"promoted: {challenger.metric} {challenger.value:.4g}")
+            after = f", in the place of {pointer.previous_run}" if pointer.previous_run else ""
+            return Promotion(True, f"{challenger.metric} {challenger.value:.4g}{after}")
     raise DefectError(Problem(f"{models.uri}/{layout.CURRENT}", "was changed a hundred times under our hands"))
 
 

@@ -69,6 +69,10 @@ class PublishResult:
     current: str
     warnings: tuple[str, ...]
 
+    def __str__(self) -> str:
+        place = f"promoted, {self.current}" if self.promoted else "not promoted"
+        return f"{self.run_uri}: {self.files} files, {self.bytes:,} bytes; {place} ({self.reason})"
+
     @classmethod
     def from_json(cls, document: Any) -> Self:
         """Reads ``publishing/result.json``.
@@ -84,7 +88,11 @@ class PublishResult:
             ) from error
 
 
-def publish(run: RunDirectory, *, answer: Answer = answers_of_fresh_process, say: Say = print) -> PublishResult:
+def _print(line: str) -> None:
+    print(line, flush=True)  # a log that is read while the stage runs
+
+
+def publish(run: RunDirectory, *, answer: Answer = answers_of_fresh_process, say: Say = _print) -> PublishResult:
     """Publish a run that was trained, evaluated and gated.
 
     Args:
