@@ -112,7 +112,8 @@ def test_four_bit_with_sft_is_refused(platform: dict[str, Any]) -> None:
     settings(platform, 3)["trainingMode"]["type"] = "SFT"
     assert refused(platform) == [
         (
-            "spec.flow.blocks[3].settings.quantization.enabled: 4 bit cannot be combined with SFT: weights in 4 bit cannot "
+            "spec.flow.blocks[3].settings.quantization.enabled: 4 bit cannot be combined with SFT: weights in 4 "
+            "bit cannot "
             'be trained (got true); allowed: false with SFT; set it to false, or train with "LoRA"'
         )
     ]
@@ -134,7 +135,8 @@ def test_every_problem_is_named_at_once_with_path_value_allowed_and_nearest_matc
             "\"generic\"; rename 'projectkind' to 'projectKind'"
         ),
         (
-            f'{root}[3].settings.trainingMode.type: is not one of the allowed values (got "lora"); allowed: "LoRA", "SFT" '
+            f'{root}[3].settings.trainingMode.type: is not one of the allowed values (got "lora"); allowed: '
+            '"LoRA", "SFT" '
             'or "auto"; did you mean "LoRA"?'
         ),
         f'{root}[3].settings.hyperparameters.epochs: is out of range (got 0); allowed: an integer >= 1 or "auto"',
@@ -145,12 +147,14 @@ def test_every_problem_is_named_at_once_with_path_value_allowed_and_nearest_matc
         f'{root}[3].settings.evaluation.topP: is out of range (got 1.5); allowed: a number > 0 and <= 1 or "auto"',
         (
             f"{root}[3].settings.airtune.loraRnak: is no setting of airtune (got 8); allowed: baseModel, "
-            "checkpointEveryMinutes, checkpointEverySteps, checkpointsKept, earlyStoppingPatience, gradientCheckpointing, "
+            "checkpointEveryMinutes, checkpointEverySteps, checkpointsKept, earlyStoppingPatience, "
+            "gradientCheckpointing, "
             "learningRateSchedule, loraAlpha, loraDropout, loraRank, maxGradNorm, maxPixels, maxSequenceLength, seed, "
             "warmupRatio, weightDecay; did you mean 'loraRank'?"
         ),
         (
-            f"{root}[3].settings.evaluation.topP: disagrees with top_p, the same setting in the other spelling (got 1.5 "
+            f"{root}[3].settings.evaluation.topP: disagrees with top_p, the same setting in the other spelling "
+            "(got 1.5 "
             "and 1.0); allowed: one value in both; remove one of the two, or make them equal"
         ),
     ]

@@ -100,11 +100,13 @@ def test_a_bad_value_is_refused_with_its_path_and_the_name_it_came_by(platform: 
     root = "spec.flow.blocks[3].settings"
     assert messages == [
         (
-            f"{root}.hyperparameters.epochs: is out of range (from the override epochs) (got 0); allowed: an integer >= 1 "
+            f"{root}.hyperparameters.epochs: is out of range (from the override epochs) (got 0); allowed: an "
+            "integer >= 1 "
             'or "auto"'
         ),
         (
-            f'{root}.hyperparameters.learningRate: is not a number (from the override learningRate) (got "fast"); allowed: '
+            f'{root}.hyperparameters.learningRate: is not a number (from the override learningRate) (got "fast"); '
+            "allowed: "
             'a number > 0 or "auto" (usual: 1e-05 to 0.0001)'
         ),
         (
