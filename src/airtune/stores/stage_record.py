@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import psutil
+
 from airtune.errors import AirtuneError, ExitCode
 from airtune.stores import layout, status
 from airtune.stores.run_directory import RunDirectory
@@ -25,7 +27,8 @@ def stage(run: RunDirectory, name: str) -> Iterator[None]:
     """Keep ``status/<name>.json`` and run.json's status around a stage's work; what it raises goes on to the caller.
 
     The record has the keys ``stage``, ``state`` (running, done, failed), ``started`` and ``finished`` (ISO 8601,
-    UTC; ``finished`` is null while it runs), ``seconds`` (of this process), ``exit_code`` (null while it runs),
+    UTC; ``finished`` is null while it runs), ``seconds`` (of the stage's work), ``process_seconds`` (since its command was started: imports and launchers
+    as well), ``exit_code`` (null while it runs),
     ``message``, ``problems``, ``try`` (1, 2, ...) and ``process`` (its id).
     """
     before = read_stage_record(run, name)
@@ -36,6 +39,7 @@ def stage(run: RunDirectory, name: str) -> Iterator[None]:
         "started": _now(),
         "finished": None,
         "seconds": None,
+        "process_seconds": None,
         "exit_code": None,
         "message": None,
         "problems": [],
@@ -50,6 +54,7 @@ def stage(run: RunDirectory, name: str) -> Iterator[None]:
             state=state,
             finished=_now(),
             seconds=round(time.monotonic() - begun, 3),
+            process_seconds=round(time.time() - _command_started(), 3),
             exit_code=exit_code,
             message=message,
             problems=problems,
@@ -82,3 +87,17 @@ def _finish_anyway(finish: Any, code: int, message: str | None, problems: list[d
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _command_started() -> float:
+    """When the stage's command was started, seconds since 1970.
+
+    That is the first process of our process group: whoever starts a stage gives it a group of its own, and under
+    ``accelerate launch`` this process is only the last of several in it.
+    """
+    own = psutil.Process()
+    try:
+        leader = psutil.Process(os.getpgid(0))
+        return min(leader.create_time(), own.create_time())
+    except psutil.Error:
+        return own.create_time()
