@@ -96,7 +96,9 @@ class Quantization(PlatformObject):
 class Compute(PlatformObject):
     """What it computes in."""
 
-    precision_type: Annotated[Precision | None, OrAuto()] = Field(None, description="default BFloat16")
+    precision_type: Annotated[Precision | None, OrAuto()] = Field(
+        None, description="what the model computes in; default BFloat16"
+    )
 
 
 class Hyperparameters(PlatformObject):
@@ -105,7 +107,7 @@ class Hyperparameters(PlatformObject):
     epochs: Count = Field(None, description="passes over the training samples; auto: by the number of images")
     learning_rate: Positive = Field(
         None,
-        description="auto: by size and training mode",
+        description="how far one step goes; auto: by size and training mode",
         json_schema_extra={"x-usual": [1e-5, 1e-4]},
     )
     batch_size: Count = Field(
@@ -115,7 +117,7 @@ class Hyperparameters(PlatformObject):
     )
     gradient_accumulation: Count = Field(
         None,
-        description="steps whose gradients are added up before an update; auto: by GPU memory",
+        description="steps whose gradients are added up before an update; auto: to an effective batch of 8",
         json_schema_extra={"x-usual": [1, 8]},
     )
     optimizer: Annotated[Optimizer | None, OrAuto()] = Field(
@@ -135,7 +137,7 @@ class EvaluationSnakeCase(PlatformObject):
         None, description="draw from this many tokens, 0: from all; default 50", json_schema_extra={"x-usual": [1, 100]}
     )
     top_p: Annotated[Annotated[float, Field(gt=0, le=1)] | None, OrAuto()] = Field(
-        None, description="draw from the likeliest tokens of this total probability; auto: by task"
+        None, description="draw from the likeliest tokens of this total probability; default 0.95"
     )
     temperature: PositiveOrZero = Field(
         None, description="0 is greedy; auto: by task", json_schema_extra={"x-usual": [0.1, 2.0]}
@@ -165,26 +167,36 @@ class ModelOwn(OwnObject):
     base_model: Text | None = Field(
         None, description="the model to start from: file:///…, s3://… or a hub id; default: the catalog's for the size"
     )
-    learning_rate_schedule: Annotated[Schedule | None, OrAuto()] = Field(None, description="default constant")
+    learning_rate_schedule: Annotated[Schedule | None, OrAuto()] = Field(
+        None, description="how the learning rate goes on after it has risen; default constant"
+    )
     warmup_ratio: Share = Field(None, description="share of the steps in which the learning rate rises; default 0.03")
-    weight_decay: PositiveOrZero = Field(None, description="default 0.01 for AdamW, 0 for Adam")
+    weight_decay: PositiveOrZero = Field(
+        None, description="pull of the weights towards zero; default 0.01 for AdamW, 0 for Adam"
+    )
     max_grad_norm: PositiveOrZero = Field(None, description="gradients are clipped to this norm, 0: never; default 1")
     seed: Seed = Field(None, description="seed of everything that is drawn in training; default 0")
     early_stopping_patience: CountOrZero = Field(
         None, description="stop after this many epochs without a better validation loss, 0: never; auto: by epochs"
     )
-    lora_rank: Annotated[Annotated[int, Field(ge=1, le=4096)] | None, OrAuto()] = Field(None, description="default 16")
+    lora_rank: Annotated[Annotated[int, Field(ge=1, le=4096)] | None, OrAuto()] = Field(
+        None, description="rank of the adapter's matrices; default 16"
+    )
     lora_alpha: Count = Field(None, description="scale of the adapter times its rank; default twice the rank")
-    lora_dropout: Share = Field(None, description="default 0.05")
+    lora_dropout: Share = Field(None, description="share of the adapter's inputs left out at random; default 0.05")
     max_pixels: Count = Field(
         None, description="larger images are scaled down to this area; auto: by the base model's processor"
     )
     max_sequence_length: Count = Field(
         None, description="longer samples are set aside; auto: what the base model can take"
     )
-    checkpoint_every_steps: CountOrZero = Field(None, description="0: not by steps; default 0")
-    checkpoint_every_minutes: PositiveOrZero = Field(None, description="0: not by time; default 10")
-    checkpoints_kept: Count = Field(None, description="default 2")
+    checkpoint_every_steps: CountOrZero = Field(
+        None, description="write a checkpoint after this many steps, 0: not by steps; default 0"
+    )
+    checkpoint_every_minutes: PositiveOrZero = Field(
+        None, description="write a checkpoint after this many minutes, 0: not by time; default 10"
+    )
+    checkpoints_kept: Count = Field(None, description="how many checkpoints are kept; default 2")
     gradient_checkpointing: Switch = Field(
         None, description="compute activations twice instead of keeping them; auto: by size and GPU memory"
     )
