@@ -27,9 +27,9 @@ def stage(run: RunDirectory, name: str) -> Iterator[None]:
     """Keep ``status/<name>.json`` and run.json's status around a stage's work; what it raises goes on to the caller.
 
     The record has the keys ``stage``, ``state`` (running, done, failed), ``started`` and ``finished`` (ISO 8601,
-    UTC; ``finished`` is null while it runs), ``seconds`` (of the stage's work), ``process_seconds`` (since its command was started: imports and launchers
-    as well), ``exit_code`` (null while it runs),
-    ``message``, ``problems``, ``try`` (1, 2, ...) and ``process`` (its id).
+    UTC; ``finished`` is null while it runs), ``seconds`` (of the stage's work), ``process_seconds`` (since its command
+    was started: imports and launchers as well), ``exit_code`` (null while it runs), ``message``, ``problems``, ``try``
+    (1, 2, ...) and ``process`` (its id).
     """
     before = read_stage_record(run, name)
     begun = time.monotonic()
