@@ -147,7 +147,7 @@ class SelfCheck(TrainerCallback):  # type: ignore[misc]
         def note(module: nn.Module, inputs: Any, output: Any) -> None:
             del module, inputs
             tensors = output if isinstance(output, tuple) else (output,)
-            if any(isinstance(tensor, torch.Tensor) and tensor.requires_grad for tensor in tensors):
+            if any(isinstance(tensor, torch.Tensor) and tensor.grad_fn is not None for tensor in tensors):
                 self._in_backward.add(name)
 
         return note
