@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from rich.markup import escape
 from rich.table import Table
@@ -14,6 +14,8 @@ from airtune.errors import AirtuneError
 from airtune.stores import layout
 from airtune.stores.run_directory import RunDirectory
 from airtune.stores.stage_record import read_stage_record
+
+_LONGEST_VALUE: Final = 60
 
 
 def collect(run: RunDirectory) -> dict[str, Any]:
@@ -91,15 +93,14 @@ def _stages(records: Mapping[str, Mapping[str, Any] | None]) -> None:
 
 
 def _settings(resolution: Mapping[str, Any]) -> None:
-    table = Table(title="Settings", title_justify="left", box=None, pad_edge=False, show_header=False)
-    table.add_column()
-    table.add_column(max_width=48, overflow="ellipsis", no_wrap=True)
-    table.add_column()
-    table.add_column(overflow="fold")
-    for entry in resolution["entries"]:
-        cells = [str(entry[key]) for key in ("path", "value", "source", "reason")]
-        table.add_row(*(escape(cell.replace("\n", " ")) for cell in cells))
-    OUT.print(table)
+    OUT.print("[bold]Settings[/]")
+    entries = resolution["entries"]
+    width = max(len(entry["path"]) for entry in entries)
+    for entry in entries:
+        value = " ".join(str(entry["value"]).split())
+        shown = value if len(value) <= _LONGEST_VALUE else value[: _LONGEST_VALUE - 1] + "…"
+        why = "" if entry["source"] == "user" else f": {entry['reason']}"
+        OUT.print(f"{entry['path']:{width}}  {escape(shown)}  [dim]{entry['source']}{escape(why)}[/]")
     for warning in resolution["warnings"]:
         OUT.print(f"advice: {escape(warning)}", style="yellow")
 

@@ -32,7 +32,7 @@ def find_store() -> None:
         return
     state = lifecycle.running(home)
     if state is not None:
-        os.environ.update(state.store)
+        lifecycle.use_store(state)
 
 
 def find_airflow() -> AirflowClient:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -42,6 +43,11 @@ def running(home: Path) -> State | None:
 def client(home: Path, state: State) -> AirflowClient:
     """A client of the embedded Airflow, as its user ``admin``."""
     return AirflowClient(state.airflow_url, username=ADMIN, password=secrets(home).admin_password)
+
+
+def use_store(state: State) -> None:
+    """Has this process find the store where the embedded airtune keeps it."""
+    os.environ.update(state.store)
 
 
 def secrets(home: Path) -> Secrets:

@@ -1,0 +1,96 @@
+"""``airtune demo``: the main job on this machine, from nothing to a published model and back to nothing running."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from airtune.cli import progress
+from airtune.cli.checking import Assignments
+from airtune.cli.platform import show_addresses
+from airtune.cli.runs import new_run_id, tell_ending
+from airtune.cli.surroundings import find_home
+from airtune.cli.words import ERR, OUT, say
+from airtune.embedded import demo as demonstration
+from airtune.embedded import lifecycle
+from airtune.embedded.airflow import DAG_ID
+from airtune.embedded.following import Ending, ending, follow
+from airtune.embedded.submission import Submission, prepare
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(rich_help_panel="On this machine")(demo)
+
+
+def demo(
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="RUN.json", help="Another run than include/configs/runs/demo.json.")
+    ] = None,
+    assignments: Assignments = None,
+) -> None:
+    """Starts everything, fine-tunes a tiny model, publishes it, loads it back, and stops everything."""
+    begun = time.monotonic()
+    home = find_home()
+    submission = _prepared(run or demonstration.default_run(), assignments or [], home)
+    folder = home / "demo"
+    (folder / "summary.json").unlink(missing_ok=True)  # so that an old one is never taken for this run's
+    started = False
+    try:
+        state, started = lifecycle.up(home, say)
+        show_addresses(state)
+        lifecycle.use_store(state)
+        with lifecycle.client(home, state) as airflow:
+            dag_run_id = airflow.trigger(DAG_ID, submission.conf(), run_id=new_run_id(submission.document.spec.name))
+            ERR.print(f"run [bold]{escape(dag_run_id)}[/]: {escape(airflow.url)}/dags/{DAG_ID}/runs/{dag_run_id}")
+            view = progress.show(follow(airflow, DAG_ID, dag_run_id), ERR)
+            end = ending(airflow, DAG_ID, view.dag_run)
+        summary = demonstration.figures(end, time.monotonic() - begun)
+        _tell(end, summary, folder)
+    finally:
+        if started:
+            with lifecycle.uninterrupted():
+                say("stopping everything that was started")
+                lifecycle.down(home, say, grace_s=10)
+    raise typer.Exit(end.exit_code)
+
+
+def _prepared(path: Path, assignments: list[str], home: Path) -> Submission:
+    """The run to send; what it leaves open is filled with the demo's own dataset and base model."""
+    looked_at = prepare(path, assignments, home=None)
+    document = looked_at.document.with_overrides(looked_at.overrides)
+    return prepare(path, [*assignments, *demonstration.defaults(document)], home=home)
+
+
+def _tell(end: Ending, summary: dict[str, Any], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, task in summary["tasks"].items():
+        table.add_row(name, str(task["state"]), "" if task["seconds"] is None else f"{task['seconds']:.1f} s")
+    OUT.print(table)
+    scores = summary["evaluation"]
+    if scores:
+        for model in ("base", "tuned"):
+            for metric, value in scores[model].items():
+                OUT.print(f"{model:6} {metric.replace('_', ' ')} [bold]{value:.3f}[/] on {scores['samples']} samples")
+    if summary["artifacts"]:
+        files, size = summary["artifacts"]["files"], summary["artifacts"]["bytes"] / 1e6
+        OUT.print(f"published {files} files, {size:.1f} MB: {escape(summary['artifacts']['run_uri'])}")
+    if summary["reload"]:
+        OUT.print(f"loaded back by a fresh process: {summary['reload']['agreement']:.0%} of its answers agree")
+    if summary["airflow_seconds"] is not None:
+        OUT.print(
+            f"Airflow's own share of the DAG run: {summary['airflow_seconds']:.1f} s of {end.dag_run.seconds:.1f} s"
+        )
+    report = demonstration.copy_report(end.run, folder / "report.html") if end.run else None
+    if report is not None:
+        OUT.print(f"report: {escape(str(report))}")
+    OUT.print(f"figures: {escape(str(folder / 'summary.json'))}")
+    tell_ending(end)
