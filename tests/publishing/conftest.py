@@ -77,7 +77,7 @@ def any_root(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def large_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base in two shards of 24 MB each, large enough to go in parts and to be interrupted."""
+    """A base in two shards of 20 MB each, large enough to go in parts and to be interrupted."""
     folder = tmp_path_factory.mktemp("base") / "large"
     shutil.copytree(TINY, folder)
     (folder / "model.safetensors").unlink()
@@ -85,10 +85,10 @@ def large_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = [f"model-{number:05}-of-00002.safetensors" for number in (1, 2)]
     weight_map = {}
     for name in names:
-        tensors = {f"{name[:11]}.{row}": random.random(2_000_000, dtype=np.float32) for row in range(3)}
+        tensors = {f"{name[:11]}.{row}": random.random(1_700_000, dtype=np.float32) for row in range(3)}
         save_file(tensors, folder / name, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(tensors, name)
-    index = {"metadata": {"total_size": 48_000_000}, "weight_map": weight_map}
+    index = {"metadata": {"total_size": 40_800_000}, "weight_map": weight_map}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     return folder
 
