@@ -64,6 +64,7 @@ class StagePodRunner(KubernetesPodOperator):
             "termination_grace_period": request["spec"]["terminationGracePeriodSeconds"],
             "active_deadline_seconds": stage.deadline_s,
             "schedule_timeout_seconds": int(settings.schedule_timeout.total_seconds()),
+            "startup_check_interval_seconds": 2,
             "startup_timeout_seconds": int(settings.startup_timeout.total_seconds()),
         }
         super().__init__(task_id=task_id, **{**chosen, **options})
@@ -84,11 +85,11 @@ class StagePodRunner(KubernetesPodOperator):
             self.execute_sync(context)
         except StageFailedError:
             raise
-        except AirflowException as error:
+        except AirflowException:
             outcome = outcome_of(self._seen)
             if outcome is None or outcome.done:  # nothing ended: the pod could not be made, started or watched
                 raise
-            raise failure(outcome, self._what()) from error
+            raise failure(outcome, self._what()) from None  # the provider's own words say less
         if self._killed:  # told to stop after the last look at the pod
             raise StageFailedError(_TOLD_TO_STOP, self._what())
         return outcome_of(self._seen) or judge(None)
