@@ -155,7 +155,7 @@ def _supervise(command: Sequence[str], record: Path) -> int:
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        environment = {**_threads(), **os.environ, EXIT_RECORD: str(record)}
+        environment = {**thread_settings(), **os.environ, EXIT_RECORD: str(record)}
         launcher = subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent)
         seen = _wait(launcher, asked)
     finally:
@@ -171,7 +171,7 @@ def _supervise(command: Sequence[str], record: Path) -> int:
     return KILLED if seen else int(ExitCode.DEFECT)
 
 
-def _threads() -> dict[str, str]:
+def thread_settings() -> dict[str, str]:
     """How many threads compute on the CPU where nobody has said so: one a core, and idle ones sleep.
 
     Waiting threads that spin take the cores from each other and from Airflow as soon as the machine is busy.

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from airtune.environment import Environment
 from airtune.errors import DefectError, ExitCode, GpuMemoryError, Problem
+from airtune.launch import thread_settings
 from airtune.stores import layout
 from airtune.stores.run_directory import RunDirectory
 
@@ -41,6 +42,7 @@ def answers_of_fresh_process(bundle: Path, workspace: Path) -> Mapping[str, str]
     out = bundle / "answers.json"
     command = [sys.executable, "-m", "airtune.evaluation.reload", str(bundle), str(out), "--run", str(workspace)]
     environment = {
+        **thread_settings(),
         **os.environ,
         "AIRTUNE_HOME": str(Environment.read().home),  # the process starts in another folder
         "HF_HUB_OFFLINE": "1",

@@ -18,7 +18,15 @@ from PIL import Image
 from airtune.evaluation.predictions import Prediction
 from airtune.evaluation.report.charts import Chart, Curve, chart
 from airtune.evaluation.report.gallery import Card, Gallery, build_gallery
-from airtune.evaluation.report.wording import METRIC_NAMES, advice, percent, score_text, verdict, visible
+from airtune.evaluation.report.wording import (
+    METRIC_NAMES,
+    advice,
+    difference_text,
+    percent,
+    score_text,
+    verdict,
+    visible,
+)
 from airtune.runspec.resolved import Resolution
 from airtune.runspec.tasks import Task
 
@@ -152,7 +160,7 @@ def _scores(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "meaning": meaning,
                 "primary": metric == metrics["primary"],
                 "cells": [score_text(metric, column[metric]) for column in columns],
-                "difference": sign + score_text(metric, abs(difference)),
+                "difference": sign + difference_text(metric, abs(difference)),
                 "style": style,
             }
         )

@@ -59,6 +59,11 @@ def score_text(metric: str, value: float) -> str:
     return percent(value) if metric in SHARES else f"{value:.1f}"
 
 
+def difference_text(metric: str, value: float) -> str:
+    """The size of a difference of scores: percentage points, or tokens."""
+    return f"{value * 100:.1f}".removesuffix(".0") + " points" if metric in SHARES else f"{value:.1f}"
+
+
 def verdict(task: Task, metrics: Mapping[str, Any]) -> str:
     """What came out, in a sentence or two."""
     primary = metrics["primary"]
