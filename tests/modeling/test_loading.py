@@ -58,7 +58,7 @@ def test_a_model_that_lacks_weights_is_refused_and_never_filled_with_random_ones
     weights = load_file(base / "model.safetensors")
     weights.pop(next(name for name in weights if "up_proj" in name))
     save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(SettingsError, match="1 weights are missing or of another shape: .*up_proj"):
+    with pytest.raises(SettingsError, match=r"1 weights are missing or of another shape: .*up_proj"):
         load_model(base, resolved(), entry=entry("qwen3vl"), for_training=True)
 
 

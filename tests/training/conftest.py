@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,16 +198,16 @@ def assemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assemble:
 
 
 @pytest.fixture
-def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeRun]:
+def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
     """Makes runs in a folder of this test: ``make_run(epochs=3, train=8)`` gives the run directory."""
     monkeypatch.setenv("AIRTUNE_HOME", str(tmp_path / "home"))
     made = 0
 
-    def make(*, train: int = 12, validation: int = 4, records: list[Record] | None = None, **changes: Any) -> Any:
+    def make(*, train: int = 12, validation: int = 4, root: str | None = None, **changes: Any) -> RunDirectory:
         nonlocal made
         made += 1
         data = tmp_path / "data"
-        chosen = draw_dataset(data, train=train, validation=validation) if records is None else records
-        return write_run((tmp_path / "store").as_uri(), f"run-{made}", resolved(**changes), chosen, data)
+        chosen = draw_dataset(data, train=train, validation=validation)
+        return write_run(root or (tmp_path / "store").as_uri(), f"run-{made}", resolved(**changes), chosen, data)
 
-    yield make
+    return make

@@ -62,9 +62,14 @@ def test_a_corrupt_newest_checkpoint_falls_back_to_the_one_before(run: RunDirect
 
 def test_a_failure_while_writing_leaves_no_checkpoint_and_keeps_the_ones_before(run: RunDirectory) -> None:
     write(run, 2)
-    with pytest.raises(StoreError, match="cannot be written: No space"), checkpoints.sealed(run, 4) as folder:
-        (folder / "weights").write_text("half")
-        raise OSError(28, "No space left on device")
+
+    def half() -> None:
+        with checkpoints.sealed(run, 4) as folder:
+            (folder / "weights").write_text("half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(StoreError, match="cannot be written: No space"):
+        half()
     assert sorted(path.name for path in (run.workspace / "checkpoints").iterdir()) == ["step-2"]
     assert checkpoints.newest(run, print) == (2, run.workspace / "checkpoints" / "step-2")
 

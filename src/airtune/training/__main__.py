@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from airtune.errors import DefectError, GpuMemoryError, Problem
@@ -42,13 +44,12 @@ def train(run_uri: str, stop: StopRequest) -> dict[str, Any]:
         StoreError: (76) the store or the disk failed.
     """
     directory = RunDirectory.open(run_uri)
-    with stage(directory, STAGE):
+    with stage(directory, STAGE), _logged(directory):
         finished = _finished(directory)
         if finished is not None:
-            log.info("already trained: %s steps", finished["steps"])
+            print(f"already trained: {finished['steps']} steps", flush=True)  # not into the log: nothing changes
             return finished
         directory.fetch(layout.TRAINING)
-        _log_to(directory)
 
         # 1. What to do, and with which samples: exactly those that were validated, or nothing.
         from airtune.training.inputs import read_inputs
@@ -178,11 +179,18 @@ def _in_words(error: Exception) -> Exception:
     )  # fmt: skip
 
 
-def _log_to(directory: RunDirectory) -> None:
-    """The stage's lines go to the terminal and to ``training/log.txt``."""
-    handler = logging.FileHandler(directory.path(layout.TRAINING_LOG), encoding="utf-8")
+@contextmanager
+def _logged(directory: RunDirectory) -> Iterator[None]:
+    """The stage's lines go to the terminal and to ``training/log.txt``, which begins with the first line."""
+    log.setLevel(logging.INFO)
+    handler = logging.FileHandler(directory.path(layout.TRAINING_LOG), encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()
 
 
 def main() -> int:
@@ -193,7 +201,6 @@ def main() -> int:
     console = logging.StreamHandler(sys.stdout)
     console.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(console)
-    log.setLevel(logging.INFO)
     log.propagate = False
     stop = StopRequest.listen()
     return exit_code_of(lambda: train(sys.argv[1], stop))
