@@ -19,6 +19,7 @@ import secrets
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from typing import Any, Final
 
 from airtune.embedded import processes
 from airtune.embedded.credentials import write_private
-from airtune.embedded.ports import LOOPBACK, free_port
+from airtune.embedded.ports import LOOPBACK, free_port, is_free
 from airtune.embedded.processes import Started
 from airtune.errors import DefectError, Problem, SettingsError
 
@@ -38,6 +39,7 @@ BUCKET: Final = "airtune"
 
 _READY_LIMIT_S: Final = 90.0
 _STOP_WAIT_S: Final = 1.0
+_PORT_WAIT_S: Final = 3.0
 _VOLUME_SIZE_MB: Final = 1024
 _PORT_NAMES: Final = (
     "master", "master_grpc", "volume", "volume_grpc", "filer", "filer_grpc", "s3", "s3_grpc",
@@ -103,14 +105,16 @@ def start(folder: Path, *, buckets: Sequence[str] = (BUCKET,), env: Mapping[str,
     ports = _ports(folder / "ports.json")
     _write_identity(folder / "s3.json", keys)
     _remove_sockets(ports)
-    process = processes.start(
-        NAME, _command(folder, data, ports), env={**_environment(folder, keys), **(env or {})}, cwd=folder, log=log
-    )
-    server = S3Server(f"http://{LOOPBACK}:{ports['s3']}", keys, process, folder)
+    environment = {**_environment(folder, keys), **(env or {})}
+    process = None
     try:
+        with _signals_deferred():
+            process = processes.start(NAME, _command(folder, data, ports), env=environment, cwd=folder, log=log)
+        server = S3Server(f"http://{LOOPBACK}:{ports['s3']}", keys, process, folder)
         _wait_until_ready(server, buckets, log)
     except BaseException:  # also Ctrl-C
-        stop(process)
+        if process is not None:
+            stop(process)
         raise
     return server
 
@@ -148,6 +152,27 @@ def executable() -> Path:
             )
         )
     return Path(found)
+
+
+@contextmanager
+def _signals_deferred() -> Iterator[None]:
+    """Lets Ctrl-C and SIGTERM wait, so that no process is started that nobody knows of.
+
+    The handlers are Python's own, which a new program does not inherit; blocked or ignored signals it would.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals do not arrive here
+        yield
+        return
+    arrived: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+    if arrived:
+        signal.raise_signal(arrived[0])
 
 
 def _command(folder: Path, data: Path, ports: Mapping[str, int]) -> list[str]:
@@ -209,11 +234,20 @@ def _ports(path: Path) -> dict[str, int]:
     except (OSError, ValueError):
         before = {}
     ports: dict[str, int] = {}
+    until = time.monotonic() + _PORT_WAIT_S
     for name in _PORT_NAMES:
         preferred = before.get(name)
+        if isinstance(preferred, int):
+            _wait_for(preferred, until)
         ports[name] = free_port(preferred if isinstance(preferred, int) else None, but=ports.values())
     path.write_text(json.dumps(ports), encoding="utf-8")
     return ports
+
+
+def _wait_for(port: int, until: float) -> None:
+    """A server that was killed a moment ago holds its ports a moment longer."""
+    while not is_free(port) and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def _write_identity(path: Path, keys: S3Keys) -> None:
