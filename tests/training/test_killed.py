@@ -29,11 +29,13 @@ SETTINGS: dict[str, Any] = {
 class Launched:
     """The stage's command, started as an operator starts it."""
 
-    def __init__(self, directory: Any) -> None:
+    def __init__(self, directory: Any, log: Path) -> None:
         self.directory = directory
         argv = accelerate_argv(TRAINING, directory.uri, gpus=0, python=sys.executable)
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(argv, env=environment, stdout=output, stderr=subprocess.STDOUT)
 
     def step(self) -> int:
         """The latest step on record."""
@@ -59,26 +61,29 @@ class Launched:
         return self.process.wait(timeout=240)
 
     def output(self) -> str:
-        """What it has printed."""
-        return self.process.communicate()[0].decode()
+        """What it has printed, when it has ended."""
+        return self.log.read_text()
+
+    def kill(self) -> None:
+        """Ends it and everything below it, when it still runs."""
+        if self.process.poll() is None:
+            below = psutil.Process(self.process.pid).children(recursive=True)
+            for pid in [self.process.pid, *(child.pid for child in below)]:
+                os.kill(pid, signal.SIGKILL)
+            self.process.wait()
 
 
 @pytest.fixture
-def launch() -> Iterator[Callable[[Any], Launched]]:
+def launch(tmp_path: Path) -> Iterator[Callable[[Any], Launched]]:
     started: list[Launched] = []
 
     def start(directory: Any) -> Launched:
-        started.append(Launched(directory))
+        started.append(Launched(directory, tmp_path / f"launched-{len(started)}.txt"))
         return started[-1]
 
     yield start
     for each in started:
-        family = [each.process.pid]
-        if each.process.poll() is None:
-            family += [child.pid for child in psutil.Process(each.process.pid).children(recursive=True)]
-            for pid in family:
-                os.kill(pid, signal.SIGKILL)
-        each.process.communicate()
+        each.kill()
 
 
 def steps_on_record(directory: Any) -> list[int]:
