@@ -13,25 +13,28 @@ Conditional writes (If-None-Match, If-Match) are honoured, also between racing w
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
-import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from airtune.embedded import processes
-from airtune.embedded.credentials import write_private
-from airtune.embedded.ports import LOOPBACK, free_port, is_free
+from airtune.embedded.ports import LOOPBACK
 from airtune.embedded.processes import Started
-from airtune.errors import DefectError, Problem, SettingsError
+from airtune.embedded.seaweedfs_setup import (
+    S3Keys,
+    choose_ports,
+    command,
+    environment,
+    load_keys,
+    remove_sockets,
+    write_identity,
+)
+from airtune.errors import DefectError, Problem
 
 NAME: Final = "seaweedfs"
 REGION: Final = "us-east-1"
@@ -39,20 +42,6 @@ BUCKET: Final = "airtune"
 
 _READY_LIMIT_S: Final = 90.0
 _STOP_WAIT_S: Final = 1.0
-_PORT_WAIT_S: Final = 3.0
-_VOLUME_SIZE_MB: Final = 1024
-_PORT_NAMES: Final = (
-    "master", "master_grpc", "volume", "volume_grpc", "filer", "filer_grpc", "s3", "s3_grpc",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class S3Keys:
-    """What the server must keep to itself: the S3 user's keys, and the one that signs its inner requests."""
-
-    access_key: str
-    secret_key: str = field(repr=False)
-    inner_key: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -101,15 +90,15 @@ def start(folder: Path, *, buckets: Sequence[str] = (BUCKET,), env: Mapping[str,
     data, log = folder / "data", folder / "server.log"
     data.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    keys = _keys(folder / "keys.json")
-    ports = _ports(folder / "ports.json")
-    _write_identity(folder / "s3.json", keys)
-    _remove_sockets(ports)
-    environment = {**_environment(folder, keys), **(env or {})}
+    keys = load_keys(folder / "keys.json")
+    ports = choose_ports(folder / "ports.json")
+    write_identity(folder / "s3.json", keys)
+    remove_sockets(ports)
+    surroundings = {**environment(folder, keys), **(env or {})}
     process = None
     try:
         with _signals_deferred():
-            process = processes.start(NAME, _command(folder, data, ports), env=environment, cwd=folder, log=log)
+            process = processes.start(NAME, command(folder, data, ports), env=surroundings, cwd=folder, log=log)
         server = S3Server(f"http://{LOOPBACK}:{ports['s3']}", keys, process, folder)
         _wait_until_ready(server, buckets, log)
     except BaseException:  # also Ctrl-C
@@ -137,23 +126,6 @@ def running(folder: Path, *, buckets: Sequence[str] = (BUCKET,)) -> Iterator[S3S
         stop(server.process)
 
 
-def executable() -> Path:
-    """The program ``weed``, beside this Python or on PATH.
-
-    Raises:
-        SettingsError: it is not there.
-    """
-    beside = Path(sys.executable).parent / "weed"
-    found = str(beside) if beside.is_file() else shutil.which("weed")
-    if found is None:
-        raise SettingsError(
-            Problem(
-                "weed", "the S3 server SeaweedFS is not installed", fix="install airtune[airflow], or set AIRTUNE_STORE"
-            )
-        )
-    return Path(found)
-
-
 @contextmanager
 def _signals_deferred() -> Iterator[None]:
     """Lets Ctrl-C and SIGTERM wait, so that no process is started that nobody knows of.
@@ -173,99 +145,6 @@ def _signals_deferred() -> Iterator[None]:
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
     if arrived:
         signal.raise_signal(arrived[0])
-
-
-def _command(folder: Path, data: Path, ports: Mapping[str, int]) -> list[str]:
-    return [
-        str(executable()),
-        "-logtostderr=true",
-        "server",
-        f"-dir={data}",
-        f"-ip={LOOPBACK}",
-        f"-ip.bind={LOOPBACK}",
-        f"-master.port={ports['master']}",
-        f"-master.port.grpc={ports['master_grpc']}",
-        "-master.electionTimeout=1s",  # there is one master; at 10 s a second start takes 17 s instead of 6
-        "-master.telemetry=false",
-        f"-master.volumeSizeLimitMB={_VOLUME_SIZE_MB}",
-        f"-volume.port={ports['volume']}",
-        f"-volume.port.grpc={ports['volume_grpc']}",
-        "-volume.max=0",  # as many volumes as the disk has room for
-        "-volume.preStopSeconds=0",
-        "-filer",
-        f"-filer.port={ports['filer']}",
-        f"-filer.port.grpc={ports['filer_grpc']}",
-        "-s3",
-        f"-s3.port={ports['s3']}",
-        f"-s3.port.grpc={ports['s3_grpc']}",
-        "-s3.port.iceberg=0",
-        "-s3.port.lance=0",
-        "-s3.autoCreateBucket=false",  # a bucket's name that is misspelt must be told, not made
-        f"-s3.config={folder / 's3.json'}",
-    ]
-
-
-def _environment(folder: Path, keys: S3Keys) -> dict[str, str]:
-    inherited = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
-    signing = ("SIGNING_KEY", "SIGNING_READ_KEY", "FILER_SIGNING_KEY", "FILER_SIGNING_READ_KEY")
-    return {
-        **inherited,
-        "HOME": str(folder),  # no configuration of the user's own SeaweedFS
-        **{f"WEED_JWT_{name}": keys.inner_key for name in signing},
-    }
-
-
-def _keys(path: Path) -> S3Keys:
-    if path.exists():
-        try:
-            return S3Keys(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise SettingsError(
-                Problem(str(path), f"cannot be read: {type(error).__name__}", fix="remove it; new keys are made")
-            ) from error
-    keys = S3Keys(f"AIRTUNE{secrets.token_hex(6).upper()}", secrets.token_urlsafe(30), secrets.token_hex(32))
-    write_private(path, json.dumps(asdict(keys)))
-    return keys
-
-
-def _ports(path: Path) -> dict[str, int]:
-    try:
-        before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        before = {}
-    ports: dict[str, int] = {}
-    until = time.monotonic() + _PORT_WAIT_S
-    for name in _PORT_NAMES:
-        preferred = before.get(name)
-        if isinstance(preferred, int):
-            _wait_for(preferred, until)
-        ports[name] = free_port(preferred if isinstance(preferred, int) else None, but=ports.values())
-    path.write_text(json.dumps(ports), encoding="utf-8")
-    return ports
-
-
-def _wait_for(port: int, until: float) -> None:
-    """A server that was killed a moment ago holds its ports a moment longer."""
-    while not is_free(port) and time.monotonic() < until:
-        time.sleep(0.05)
-
-
-def _write_identity(path: Path, keys: S3Keys) -> None:
-    user = {
-        "name": "airtune",
-        "credentials": [{"accessKey": keys.access_key, "secretKey": keys.secret_key}],
-        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-    }
-    write_private(path, json.dumps({"identities": [user]}))
-
-
-def _remove_sockets(ports: Mapping[str, int]) -> None:
-    """SeaweedFS puts sockets named by its ports into /tmp and leaves them there when it is killed."""
-    for name in ("master", "volume", "filer", "s3"):
-        for path in (f"seaweedfs-{name}-grpc-{ports[f'{name}_grpc']}", f"seaweedfs-{name}-{ports[name]}"):
-            socket = Path("/tmp") / f"{path}.sock"  # noqa: S108  SeaweedFS has chosen the place
-            if socket.is_socket() and socket.stat().st_uid == os.getuid():
-                socket.unlink(missing_ok=True)
 
 
 def _wait_until_ready(server: S3Server, buckets: Sequence[str], log: Path) -> None:
