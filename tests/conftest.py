@@ -11,6 +11,8 @@ import pytest
 if TYPE_CHECKING:
     from airtune.embedded.seaweedfs import S3Server
 
+pytest_plugins = ["airflow_process"]
+
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:

@@ -92,7 +92,8 @@ class Settings:
             schedule_timeout=reader.seconds("AIRTUNE_SCHEDULE_TIMEOUT_SECONDS", 3600),
             startup_timeout=reader.seconds("AIRTUNE_STARTUP_TIMEOUT_SECONDS", 1800),
         )
-        if settings.backend == "kubernetes" and settings.image is None:
+        templates = settings.pod_template or settings.gpu_pod_template  # one of which may name the image
+        if settings.backend == "kubernetes" and settings.image is None and templates is None:
             reader.problems.append(
                 Problem("AIRTUNE_IMAGE", "is needed with AIRTUNE_BACKEND=kubernetes", fix="name the trainer's image")
             )

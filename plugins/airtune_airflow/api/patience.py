@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-WAIT_S: Final = 8.0
+WAIT_S: Final = 5.0
 """How long a page waits for the store."""
 
 KEPT_S: Final = 2.0

@@ -1,4 +1,4 @@
-"""Airflow for the plugin's tests: always in a process of its own, with a home of its own."""
+"""Airflow for tests: always in a process of its own, with a home of its own, and a stand-in for a cluster."""
 
 from __future__ import annotations
 
