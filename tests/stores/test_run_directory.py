@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,28 @@ class TestOnS3:
         assert s3_run.fetch("training") == 0
         assert (s3_run.workspace / "training/metrics.jsonl").read_bytes() == b"1\n2\n"
         assert s3_run.push("training") == 1
+
+    @pytest.mark.parametrize("start", [100, 20_000_000])
+    def test_a_log_that_grows_while_it_is_pushed_loses_nothing(self, s3_run: RunDirectory, start: int) -> None:
+        log = s3_run.path("training/log.txt")
+        log.write_bytes(b"x" * start)
+        stop = threading.Event()
+
+        def grow() -> None:
+            with log.open("ab", buffering=0) as stream:
+                while not stop.is_set():
+                    stream.write(b"line\n")
+
+        writer = threading.Thread(target=grow)
+        writer.start()
+        for _ in range(6):
+            s3_run.push("training")
+        stop.set()
+        writer.join()
+        written = log.read_bytes()
+        assert s3_run.fetch("training") == 0  # what is here is newer
+        s3_run.push("training")
+        assert log.read_bytes() == written == s3_run.store.read("training/log.txt")
 
     def test_what_another_machine_has_pushed_since_wins(
         self, s3_run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

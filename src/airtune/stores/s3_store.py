@@ -14,10 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from airtune.errors import Problem
+from airtune.errors import Problem, StoreError
 from airtune.stores.base import PRIVATE_PREFIX, FolderNames, MissingError, ObjectInfo, Store, check_key, join
 from airtune.stores.s3_client import PART_SIZE, bulk_client, endpoint_of, s3_client, transfer_config
 from airtune.stores.s3_retrying import Result, error_code, missing_bucket, persistently, status_of
+from airtune.stores.s3_transfers import ByteCounter, cause_of
 
 _CHUNK = 1024 * 1024
 _WRITER = "airtune-writer"
@@ -115,25 +116,32 @@ class S3Store(Store):
         return self._put_if(key, data, {"IfMatch": f'"{version}"'})
 
     def upload_file(self, path: Path, key: str, on_bytes: Callable[[int], None] | None = None) -> ObjectInfo:
-        """See :class:`Store`; large files go in parallel parts, and the size that arrived is checked."""
+        """See :class:`Store`; large files go in parallel parts, and the size that arrived is checked.
+
+        A file may grow while it is sent (a log): then what was there at the beginning arrives.
+        """
         size = path.stat().st_size
+        if size < PART_SIZE:
+            data = path.read_bytes()
+            answer = self._put(key, data)
+            if on_bytes:
+                on_bytes(len(data))
+            return ObjectInfo(key, len(data), _etag(answer))
 
         def put(client: Any) -> ObjectInfo:
-            counter = _Counter(on_bytes)
+            counter = ByteCounter(on_bytes)
             try:
                 bulk_client().upload_file(
                     str(path), self.bucket, self._key(key), Config=transfer_config(), Callback=counter
                 )
             except Exception as error:
                 counter.take_back()
-                raise _inner(error) from error
+                raise cause_of(error) from error
             answer = client.head_object(Bucket=self.bucket, Key=self._key(key))
             return ObjectInfo(key, int(answer["ContentLength"]), _etag(answer))
 
         info = self._call(key, put)
-        if info.size != size:
-            from airtune.errors import StoreError
-
+        if info.size != size and path.stat().st_size == size:
             raise StoreError(
                 Problem(f"{self.uri}/{key}", f"{size} bytes were sent, {info.size} arrived", fix="run the stage again")
             )
@@ -145,12 +153,12 @@ class S3Store(Store):
         temporary = path.parent / f"{PRIVATE_PREFIX}{secrets.token_hex(8)}"
 
         def get(client: Any) -> ObjectInfo:
-            counter = _Counter(on_bytes)
+            counter = ByteCounter(on_bytes)
             try:
                 info = self._download(client, key, temporary, counter)
             except Exception as error:
                 counter.take_back()
-                raise _inner(error) from error
+                raise cause_of(error) from error
             return info
 
         try:
@@ -246,7 +254,7 @@ class S3Store(Store):
     def _page(self, client: Any, folder: str, more: dict[str, str]) -> Any:
         return client.list_objects_v2(Bucket=self.bucket, Prefix=folder, **more)
 
-    def _download(self, client: Any, key: str, temporary: Path, counter: _Counter) -> ObjectInfo:
+    def _download(self, client: Any, key: str, temporary: Path, counter: ByteCounter) -> ObjectInfo:
         name = self._key(key)
         before = client.head_object(Bucket=self.bucket, Key=name)
         size = int(before["ContentLength"])
@@ -267,34 +275,5 @@ class S3Store(Store):
         return MissingError(Problem(f"{self.uri}/{key}", f"does not exist at {endpoint_of(s3_client())}"))
 
 
-class _Counter:
-    """Passes bytes on, and takes them back when a transfer begins again."""
-
-    def __init__(self, on_bytes: Callable[[int], None] | None) -> None:
-        self._on_bytes = on_bytes
-        self._passed = 0
-
-    def __call__(self, count: int) -> None:
-        self._passed += count
-        if self._on_bytes:
-            self._on_bytes(count)
-
-    def take_back(self) -> None:
-        """The transfer failed: what was told did not count."""
-        if self._on_bytes and self._passed:
-            self._on_bytes(-self._passed)
-        self._passed = 0
-
-
 def _etag(answer: Any) -> str:
     return str(answer["ETag"]).strip('"')
-
-
-def _inner(error: Exception) -> Exception:
-    """The botocore error inside one of boto3's transfer errors, so that it can be judged."""
-    from boto3.exceptions import S3UploadFailedError
-
-    if isinstance(error, S3UploadFailedError) and isinstance(error.__cause__ or error.__context__, Exception):
-        inner = error.__cause__ or error.__context__
-        return inner if isinstance(inner, Exception) else error
-    return error

@@ -44,7 +44,7 @@ class WorkspaceIndex:
     def knows(self, path: str, remote: ObjectInfo) -> bool:
         """Whether ``remote`` is the version that the local file was last equal to."""
         copy = self._copies.get(path)
-        return copy is not None and copy.version == remote.version and copy.size == remote.size
+        return copy is not None and copy.version == remote.version
 
     def untouched(self, path: str) -> bool:
         """Whether the local file has not changed since it was copied."""
