@@ -229,7 +229,7 @@ def test_samples_that_no_limit_sets_aside_and_the_model_cannot_take_are_named(
     with pytest.raises(DataError, match="2 samples do not fit the model") as caught:
         trained(directory)
     assert f"sample {records[0].id} (annotations.jsonl:0)" in str(caught.value)
-    assert "set maxSequenceLength" in str(caught.value)
+    assert "set maxSequenceLength below 16384" in str(caught.value)
 
 
 def test_when_every_sample_is_set_aside_the_run_stops_in_words(make_run: MakeRun) -> None:
@@ -249,6 +249,11 @@ def test_a_text_that_holds_a_control_token_is_set_aside(make_run: MakeRun) -> No
     )
     assert trained(directory)["samples"] == {"train": 4, "validation": 4, "set_aside": 1}
     assert rows(directory, "set-aside.jsonl")[0]["reason"] == "control-token"
+
+
+def test_a_system_prompt_that_holds_a_control_token_is_refused(make_run: MakeRun) -> None:
+    with pytest.raises(SettingsError, match=r"systemPrompt: holds '<\|im_end\|>', a control token of the model"):
+        trained(make_run(system_prompt="Stop. <|im_end|>"))
 
 
 def test_a_run_that_is_not_resolved_is_refused(make_run: MakeRun) -> None:

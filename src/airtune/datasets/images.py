@@ -7,7 +7,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -114,8 +114,12 @@ class Images:
         """
         return [self.load(key, digest) for key, digest in zip(record.images, record.image_digests, strict=True)]
 
-    def verify(self, records: Iterable[Record]) -> int:
+    def verify(self, records: Iterable[Record], meter: Callable[[int, int], None] | None = None) -> int:
         """Hold every image of the records against what validation saw; brings S3 objects into the cache.
+
+        Args:
+            records: what validation wrote.
+            meter: told after each image how many were looked at, and of how many.
 
         Returns:
             How many image files were looked at.
@@ -138,8 +142,13 @@ class Images:
             return None
 
         keys = sorted(wanted)
+        problems: list[Problem] = []
         with ThreadPoolExecutor(READERS) as pool:
-            problems = [problem for problem in pool.map(wrong, keys) if problem is not None]
+            for done, problem in enumerate(pool.map(wrong, keys), start=1):
+                if problem is not None:
+                    problems.append(problem)
+                if meter is not None:
+                    meter(done, len(keys))
         if problems:
             raise DataError(_changed_since_validation(problems, len(keys), self.root_uri))
         return len(keys)

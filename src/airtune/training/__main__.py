@@ -78,7 +78,7 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     from airtune.training.optimization import seed, training_arguments
     from airtune.training.pace import Pace
     from airtune.training.report import describe, result_of
-    from airtune.training.samples import Batches, Samples
+    from airtune.training.samples import CACHE_BYTES, Batches, Samples
     from airtune.training.saving import save_trained
     from airtune.training.schedule import total_steps
     from airtune.training.selection import SET_ASIDE, select
@@ -100,8 +100,9 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     chosen = select(inputs.records, run, encoder, inputs.images, context=context, say=log.info)
     directory.path(SET_ASIDE).write_text(chosen.set_aside_lines(), encoding="utf-8")
+    room = CACHE_BYTES // max(1, arguments.dataloader_num_workers)
     train_set, validation_set = (
-        Samples(records, encoder, inputs.images, run.system_prompt, chosen.longest)
+        Samples(records, encoder, inputs.images, run.system_prompt, chosen.longest, room)
         for records in (chosen.train, chosen.validation)
     )
     total = total_steps(len(train_set), epochs=run.epochs, effective_batch=run.batch_size * run.gradient_accumulation)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from airtune.catalog.entry import CatalogEntry
 from airtune.catalog.registry import entry
@@ -14,6 +16,8 @@ from airtune.errors import DataError, Problem, SettingsError
 from airtune.runspec.resolved import Resolution, ResolvedRun
 from airtune.stores import layout
 from airtune.stores.run_directory import RunDirectory
+
+_SAY_EVERY_S: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,19 @@ class Inputs:
     entry: CatalogEntry
     records: list[Record]
     images: Images
+
+
+def every_two_seconds(what: str, say: Callable[[str], None]) -> Callable[[int, int], None]:
+    """A meter that says now and then how many of all are done."""
+    said = time.monotonic()
+
+    def meter(done: int, total: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= _SAY_EVERY_S:
+            said = time.monotonic()
+            say(f"{done:,} of {total:,} {what}")
+
+    return meter
 
 
 def read_inputs(directory: RunDirectory, say: Callable[[str], None]) -> Inputs:
@@ -61,5 +78,5 @@ def read_inputs(directory: RunDirectory, say: Callable[[str], None]) -> Inputs:
     root = str(directory.read_json(layout.FACTS)["root_uri"])
     say(f"{len(records):,} samples; holding their pictures against what was validated")
     images = Images(root)
-    images.verify(records)
+    images.verify(records, every_two_seconds("pictures held against what was validated", say))
     return Inputs(run, entry(run.architecture), records, images)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import torch
 from torch.utils.data import Dataset, Sampler
@@ -16,10 +16,13 @@ from airtune.errors import AirtuneError, DataError, Problem
 from airtune.modeling.encoding import Encoded, Encoder
 
 CACHE_BYTES: Final = 512 * 2**20
-"""How much processed picture data a process keeps, so that a small dataset is decoded once and not every epoch."""
+"""How much of processed pictures and of texts is kept, so that a small dataset is decoded once and not every epoch."""
 
 SAMPLE_IDS: Final = "sample_ids"
 FAILURE: Final = "failure"
+LABELS: Final = "labels"
+
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Samples(Dataset[Sample]):
         images: where the pictures are; each is held against its digest when it is read.
         system_prompt: stands before every sample.
         longest: tokens that a sample may have.
-        cache_bytes: room for processed pictures.
+        cache_bytes: room for processed pictures and tokens, in each process that encodes.
     """
 
     def __init__(
@@ -57,8 +60,8 @@ class Samples(Dataset[Sample]):
         self._images = images
         self._system_prompt = system_prompt
         self._longest = longest
-        self._pictures = PictureCache(cache_bytes)
-        self._texts: dict[int, Encoded] = {}
+        self._pictures: Kept[tuple[str, ...]] = Kept(cache_bytes * 3 // 4)
+        self._texts: Kept[int] = Kept(cache_bytes // 4)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -74,7 +77,7 @@ class Samples(Dataset[Sample]):
         text = self._texts.get(index)
         vision = self._pictures.get(record.image_digests)
         if text is not None and vision is not None:
-            return Encoded(text.tokens, text.labels, vision)
+            return Encoded({name: value for name, value in text.items() if name != LABELS}, text[LABELS], vision)
         pictures = self._images.load_all(record)
         encoded = self._encoder.encode(self._system_prompt, record.prompt, pictures, record.target)
         if encoded.length > self._longest:
@@ -82,35 +85,36 @@ class Samples(Dataset[Sample]):
                 Problem("sample", f"has {encoded.length} tokens, more than was predicted from its picture's size",
                         allowed=f"<= {self._longest}", fix="lower maxPixels or raise maxSequenceLength")
             )  # fmt: skip
-        self._texts[index] = Encoded(encoded.tokens, encoded.labels)
+        if encoded.labels is not None:
+            self._texts.put(index, {**encoded.tokens, LABELS: encoded.labels})
         self._pictures.put(record.image_digests, encoded.vision)
         return encoded
 
 
-class PictureCache:
-    """Processed pictures by their digests, the least recently used leaving first when room runs out."""
+class Kept(Generic[Key]):
+    """Tensors that were made before, the least recently used leaving first when room (bytes) runs out."""
 
     def __init__(self, room: int) -> None:
         self._room = room
         self._used = 0
-        self._kept: OrderedDict[tuple[str, ...], dict[str, torch.Tensor]] = OrderedDict()
+        self._kept: OrderedDict[Key, dict[str, torch.Tensor]] = OrderedDict()
 
-    def get(self, digests: tuple[str, ...]) -> dict[str, torch.Tensor] | None:
-        """What was kept for these pictures."""
-        found = self._kept.get(digests)
+    def get(self, key: Key) -> dict[str, torch.Tensor] | None:
+        """What was kept under this key."""
+        found = self._kept.get(key)
         if found is not None:
-            self._kept.move_to_end(digests)
+            self._kept.move_to_end(key)
         return found
 
-    def put(self, digests: tuple[str, ...], vision: dict[str, torch.Tensor]) -> None:
-        """Keeps these pictures, if they fit at all."""
-        size = _bytes(vision)
-        if digests in self._kept or size > self._room:
+    def put(self, key: Key, tensors: dict[str, torch.Tensor]) -> None:
+        """Keeps these tensors, if they fit at all."""
+        size = _bytes(tensors)
+        if key in self._kept or size > self._room:
             return
         while self._used + size > self._room:
             _, dropped = self._kept.popitem(last=False)
             self._used -= _bytes(dropped)
-        self._kept[digests] = vision
+        self._kept[key] = tensors
         self._used += size
 
 
@@ -164,5 +168,5 @@ def _named(error: AirtuneError, record: Record) -> AirtuneError:
     return DataError(problems) if isinstance(error, DataError) else type(error)(problems)
 
 
-def _bytes(vision: dict[str, torch.Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in vision.values())
+def _bytes(tensors: dict[str, torch.Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from airtune.datasets.images import Images
 from airtune.datasets.record import Record
-from airtune.errors import DataError, Problem
+from airtune.errors import DataError, Problem, SettingsError
 from airtune.modeling.conversation import control_tokens
 from airtune.modeling.encoding import Encoder
 from airtune.modeling.loading import image_tokens
 from airtune.runspec.resolved import ResolvedRun
 from airtune.stores import layout
+from airtune.training.inputs import every_two_seconds
 
 SET_ASIDE: Final = f"{layout.TRAINING}/set-aside.jsonl"
 """One line a sample that is not trained, with the reason and the remedy."""
 
 _MOST_NAMED: Final = 20
-_SAY_EVERY_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +88,23 @@ def select(
         say: where lines go.
 
     Raises:
-        DataError: samples do not fit the model and no limit says that they may be set aside; or none is left.
+        DataError: samples do not fit the model and no lower limit was chosen that sets them aside; or none is left.
+        SettingsError: the system prompt holds a control token of the model.
     """
     longest = min(limit for limit in (run.max_sequence_length, context, 2**31) if limit is not None)
     measure = _Lengths(run, encoder, images)
     controls = control_tokens(encoder.processor)
+    for text in controls:
+        if text in run.system_prompt:
+            raise SettingsError(
+                Problem("systemPrompt", f"holds {text!r}, a control token of the model", fix="take it out")
+            )
     lengths: dict[str, int] = {}
     aside: list[SetAside] = []
     kept: dict[str, list[Record]] = {"train": [], "validation": []}
-    said = time.monotonic()
+    meter = every_two_seconds("samples measured", say)
     for number, record in enumerate(records):
-        if time.monotonic() - said >= _SAY_EVERY_S:
-            said = time.monotonic()
-            say(f"{number:,} of {len(records):,} samples measured")
+        meter(number, len(records))
         control = next((text for text in controls if text in record.prompt or text in record.target), None)
         if control is not None:
             aside.append(SetAside(record, "control-token", f"its text holds {control!r}, a control token of the model",
@@ -116,7 +119,7 @@ def select(
             continue
         lengths[record.id] = length
         kept[record.split].append(record)
-    _refuse(aside, kept["train"], run, longest)
+    _refuse(aside, kept["train"], longest, chosen=run.max_sequence_length not in (None, context))
     return Selection(kept["train"], kept["validation"], aside, lengths, longest)
 
 
@@ -151,16 +154,17 @@ class _Lengths:
         return sizes
 
 
-def _refuse(aside: Sequence[SetAside], train: Sequence[Record], run: ResolvedRun, longest: int) -> None:
+def _refuse(aside: Sequence[SetAside], train: Sequence[Record], longest: int, *, chosen: bool) -> None:
+    """Stops where samples were set aside that nobody chose to set aside, or where none is left."""
     too_long = [each for each in aside if each.reason == "too-long"]
-    if too_long and run.max_sequence_length is None:
+    if too_long and not chosen:
         named = [
             Problem(f"sample {each.record.id} ({each.record.source_file}:{each.record.source_line})", each.detail)
             for each in too_long[:_MOST_NAMED]
         ]
         summary = Problem(
             "dataset", f"{len(too_long)} samples do not fit the model, which takes {longest} tokens",
-            fix="lower maxPixels, shorten their texts, or set maxSequenceLength to set such samples aside",
+            fix=f"lower maxPixels, shorten their texts, or set maxSequenceLength below {longest} to set them aside",
         )  # fmt: skip
         raise DataError([summary, *named])
     if not train:
