@@ -76,7 +76,7 @@ def verdict(task: Task, metrics: Mapping[str, Any]) -> str:
         f"{percent(tuned[primary])} after training, {percent(base[primary])} before"
     )
     changes = metrics["changes"]
-    counted = "every box found and none too many" if task is Task.PHRASE_GROUNDING else "answered exactly"
+    counted = "with every box found and none too many" if task is Task.PHRASE_GROUNDING else "answered exactly"
     return (
         f"The trained model is {direction} its base. {measured}. Samples {counted}: "
         f"{changes['fixed']:,} gained, {changes['broken']:,} lost, {changes['both_right']:,} kept."
