@@ -215,10 +215,11 @@ def test_samples_beyond_the_limit_are_set_aside_on_record_and_never_cut(make_run
     assert "samples are set aside" in (directory.workspace / "training" / "log.txt").read_text()
 
 
-def test_samples_that_no_limit_sets_aside_and_the_model_cannot_take_are_named(
-    make_run: MakeRun, tmp_path: Path
+@pytest.mark.parametrize("limit", [None, 16384])  # 16384 is the model's own: nobody chose to set samples aside
+def test_samples_that_no_chosen_limit_sets_aside_and_the_model_cannot_take_are_named(
+    make_run: MakeRun, limit: int | None
 ) -> None:
-    directory = make_run(train=4, validation=1)
+    directory = make_run(train=4, validation=1, max_sequence_length=limit)
     from airtune.datasets.record import read_records, write_records
 
     records = read_records(directory.path("dataset/records.parquet"))
