@@ -13,6 +13,7 @@ class ByteCounter:
         self._passed = 0
 
     def __call__(self, count: int) -> None:
+        """So many more bytes have been moved."""
         self._passed += count
         if self._on_bytes:
             self._on_bytes(count)
