@@ -61,8 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: one of :class:`airtune.errors.ExitCode`, 130 after Ctrl-C, 64 for wrong usage.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job begins with it ignored
         signal.signal(number, _as_interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, _as_interrupt)
     try:
         app(args=given, prog_name="airtune")
     except SystemExit as end:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,8 +22,11 @@ from airtune.cli.words import ERR, OUT, say
 from airtune.embedded import demo as demonstration
 from airtune.embedded import lifecycle
 from airtune.embedded.airflow import DAG_ID
+from airtune.embedded.client import AirflowClient
 from airtune.embedded.following import Ending, ending, follow
+from airtune.embedded.stopping import uninterrupted
 from airtune.embedded.submission import Submission, prepare
+from airtune.errors import AirtuneError
 
 
 def register(app: typer.Typer) -> None:
@@ -46,8 +51,8 @@ def demo(
         state, started = lifecycle.up(home, say)
         show_addresses(state)
         lifecycle.use_store(state)
-        with lifecycle.client(home, state) as airflow:
-            dag_run_id = airflow.trigger(DAG_ID, submission.conf(), run_id=new_run_id(submission.document.spec.name))
+        with lifecycle.client(home, state) as airflow, _only_run(airflow, folder) as begin:
+            dag_run_id = begin(submission)
             ERR.print(f"run [bold]{escape(dag_run_id)}[/]: {escape(airflow.url)}/dags/{DAG_ID}/runs/{dag_run_id}")
             view = progress.show(follow(airflow, DAG_ID, dag_run_id), ERR)
             end = ending(airflow, DAG_ID, view.dag_run)
@@ -55,10 +60,43 @@ def demo(
         _tell(end, summary, folder)
     finally:
         if started:
-            with lifecycle.uninterrupted():
+            with uninterrupted():
                 say("stopping everything that was started")
                 lifecycle.down(home, say, grace_s=10)
     raise typer.Exit(end.exit_code)
+
+
+@contextlib.contextmanager
+def _only_run(airflow: AirflowClient, folder: Path) -> Iterator[Callable[[Submission], str]]:
+    """Gives a function that starts the run; a demo that is broken off takes its run with it.
+
+    Otherwise the next demo's Airflow would first go on with this one's.
+    """
+    note = folder / "running"
+    if note.exists():  # of a demo that was killed before it could do so
+        _give_up(airflow, note)
+
+    def begin(submission: Submission) -> str:
+        run_id = new_run_id(submission.document.spec.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        note.write_text(run_id, encoding="utf-8")
+        return airflow.trigger(DAG_ID, submission.conf(), run_id=run_id)
+
+    try:
+        yield begin
+    except BaseException:
+        with uninterrupted():
+            _give_up(airflow, note)
+        raise
+    note.unlink(missing_ok=True)
+
+
+def _give_up(airflow: AirflowClient, note: Path) -> None:
+    with contextlib.suppress(AirtuneError, OSError):
+        run_id = note.read_text(encoding="utf-8")
+        if not airflow.dag_run(DAG_ID, run_id).ended:
+            airflow.fail(DAG_ID, run_id)
+    note.unlink(missing_ok=True)
 
 
 def _prepared(path: Path, assignments: list[str], home: Path) -> Submission:

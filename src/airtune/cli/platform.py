@@ -12,6 +12,7 @@ from airtune.cli.words import OUT, print_json, say
 from airtune.embedded import lifecycle
 from airtune.embedded.airflow import ADMIN
 from airtune.embedded.state import State, StateFile
+from airtune.embedded.stopping import uninterrupted
 
 
 def register(app: typer.Typer) -> None:
@@ -67,7 +68,7 @@ def down(
 ) -> None:
     """Stops everything that was started on this machine, orphans of killed processes included."""
     home = find_home()
-    with lifecycle.uninterrupted():
+    with uninterrupted():
         count = lifecycle.down(home, say, grace_s=grace)
     if count or not quiet:
         OUT.print(f"stopped {count} processes" if count else "nothing was running")

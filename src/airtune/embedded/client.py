@@ -141,6 +141,14 @@ class AirflowClient:
         answer = self._request("POST", f"/api/v2/dags/{dag_id}/dagRuns", body=body, again=False)
         return str(answer.json()["dag_run_id"])
 
+    def fail(self, dag_id: str, run_id: str) -> None:
+        """Has a DAG run end as failed: what runs of it is stopped, and nothing of it starts again.
+
+        Raises:
+            SettingsError: there is no such run.
+        """
+        self._request("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", body={"state": "failed"})
+
     def dag_run(self, dag_id: str, run_id: str) -> DagRunState:
         """How a DAG run stands."""
         run = self._request("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").json()

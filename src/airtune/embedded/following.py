@@ -92,7 +92,7 @@ class Ending:
     problems: tuple[Mapping[str, Any], ...] = field(default=())
 
 
-def follow(airflow: AirflowClient, dag_id: str, run_id: str, *, every_s: float = 1.0) -> Iterator[View]:
+def follow(airflow: AirflowClient, dag_id: str, run_id: str, *, every_s: float = 1.5) -> Iterator[View]:
     """Yields the run as it stands, again and again, the last time when it has ended.
 
     Args:

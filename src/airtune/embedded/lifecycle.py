@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
-
-import psutil
 
 from airtune.embedded import processes, seaweedfs
 from airtune.embedded.airflow import ADMIN, COMPONENTS, DAG_ID, EmbeddedAirflow, project_root
@@ -21,10 +17,8 @@ from airtune.embedded.client import AirflowClient
 from airtune.embedded.credentials import Secrets
 from airtune.embedded.ports import free_port
 from airtune.embedded.state import State, StateFile
+from airtune.embedded.stopping import Say, stop_everything, uninterrupted
 from airtune.errors import DefectError, Problem, SettingsError
-
-Say = Callable[[str], None]
-"""Takes a line for the person who waits."""
 
 STORE_URI: Final = f"s3://{seaweedfs.BUCKET}"
 """The bucket of the embedded S3 server, where runs and models lie."""
@@ -99,22 +93,6 @@ def down(home: Path, say: Say, *, grace_s: float = 30.0) -> int:
     file = StateFile(home)
     with file.locked():
         return _stop_everything(home, file, say, grace_s=grace_s)
-
-
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Lets a second Ctrl-C wait, so that stopping is never left half done."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    try:
-        before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    except ValueError:  # not the main thread: signals do not arrive here
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _start(home: Path, file: StateFile, say: Say) -> State:
@@ -206,47 +184,8 @@ def _tail(log: Path) -> str:
 
 
 def _stop_everything(home: Path, file: StateFile, say: Say, *, grace_s: float) -> int:
-    """Stops in an order in which work can still be saved: stages, Airflow, S3 server; then kills what is left."""
     state = file.read() or State()
-    marker = str(home)
-    met: set[int] = set()
-
-    def now() -> list[psutil.Process]:
-        found = processes.family(state.processes, marker)
-        met.update(process.pid for process in found)
-        return found
-
-    records = {started.pid: started.name for started in state.processes}
-    sessions = set(records)
-    # 1. No new task is begun, and stages are told to save their work; the servers they save it to still run.
-    first = [
-        process
-        for process in now()
-        if records.get(process.pid) == "scheduler" or processes.session(process.pid) not in sessions
-    ]
-    if len(first) > 1:
-        say("a stage is at work: it is given time to save it")
-    processes.stop(first, number=signal.SIGTERM, wait_s=grace_s)
-    # 2. The rest of Airflow, then the S3 server.
-    s3 = [started for started in state.processes if started.name == seaweedfs.NAME]
-    s3_pids = {started.pid for started in s3}
-    processes.stop([process for process in now() if process.pid not in s3_pids], number=signal.SIGTERM, wait_s=2)
-    for started in s3:
-        seaweedfs.stop(started)
-    # 3. Whatever has not listened, and what it has started meanwhile.
-    until = time.monotonic() + 10
-    while left := now():
-        processes.stop(left, number=signal.SIGKILL, wait_s=2)
-        if time.monotonic() > until:
-            names = ", ".join(f"{process.pid} {_name(process)}" for process in left)
-            raise DefectError(Problem("airtune down", "some processes cannot be stopped", value=names))
-    if state.processes or met:
+    count = stop_everything(state.processes, str(home), say, grace_s=grace_s)
+    if state.processes or count:
         file.write(replace(state, ready=False, processes=()))  # the addresses are used again if they are free
-    return len(met)
-
-
-def _name(process: psutil.Process) -> str:
-    try:
-        return str(process.name())
-    except psutil.Error:
-        return "(ended)"
+    return count

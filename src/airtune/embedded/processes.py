@@ -136,18 +136,27 @@ def stop(processes: Iterable[psutil.Process], *, number: signal.Signals, wait_s:
         Those that still run after ``wait_s`` seconds.
     """
     asked = list(processes)
-    for process in asked:
+    tell(asked, number)
+    until = time.monotonic() + wait_s
+    while (left := still_running(asked)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return left
+
+
+def tell(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
+    """Signals processes; those that have ended are passed over, also where their number was given away since."""
+    for process in processes:
         with contextlib.suppress(psutil.Error):  # psutil checks the start time before it signals
             process.send_signal(number)
-    until = time.monotonic() + wait_s
-    while True:
-        for process in asked:
-            with contextlib.suppress(ChildProcessError):  # collected, where it was this process that started it
-                os.waitpid(process.pid, os.WNOHANG)
-        left = [process for process in asked if _running(process)]
-        if not left or time.monotonic() >= until:
-            return left
-        time.sleep(0.05)
+
+
+def still_running(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those of the processes that still run."""
+    asked = list(processes)
+    for process in asked:
+        with contextlib.suppress(ChildProcessError):  # collected, where it was this process that started it
+            os.waitpid(process.pid, os.WNOHANG)
+    return [process for process in asked if _running(process)]
 
 
 def _running(process: psutil.Process) -> bool:
