@@ -10,7 +10,8 @@ import torch
 
 from airtune.training.journal import Journal
 
-_SAY_EVERY_S: Final = 2.0
+_SAY_EVERY_S: Final = (2.0, 60.0)
+"""A line for people comes at least and at most so many seconds after the one before: the longer a run, the rarer."""
 
 
 class Pace:
@@ -70,7 +71,8 @@ class Pace:
         }
         self._metrics.write(row)
         now = time.monotonic()
-        if now - self._said >= _SAY_EVERY_S or step == self._total:
+        least, most = _SAY_EVERY_S
+        if now - self._said >= min(most, max(least, (now - self._begun) / 30)) or step == self._total:
             self._said = now
             self._say(
                 f"step {step}/{self._total}  epoch {row['epoch']:g}  loss {row['loss']:.4f}  "
