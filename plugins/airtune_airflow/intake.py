@@ -9,7 +9,7 @@ from typing import Any
 
 from airtune.environment import Environment
 from airtune.errors import Problem, SettingsError
-from airtune_airflow.trigger_form import OVERRIDES, RUN
+from airtune_airflow.trigger_form import OVERRIDES, RUN, names
 
 _LONGEST_RUN_ID = 128
 
@@ -44,8 +44,9 @@ def overrides(params: Mapping[str, Any], conf: Mapping[str, Any]) -> dict[str, A
     """
     from airtune.runspec.faults import nearest
 
-    problems = [_unknown(name, nearest(name, list(params))) for name in conf if name not in params]
-    flat = {name: value for name, value in params.items() if name not in (RUN, OVERRIDES) and value is not None}
+    known = names()  # not those of `params`: Airflow adds whatever stands in `conf`
+    problems = [_unknown(name, nearest(name, known)) for name in conf if name not in known]
+    flat = {name: params[name] for name in known if name not in (RUN, OVERRIDES) and params.get(name) is not None}
     given = dict(params.get(OVERRIDES) or {})
     plain = {_plain(name): name for name in given}
     for name, value in flat.items():

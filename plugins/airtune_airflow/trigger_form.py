@@ -47,6 +47,11 @@ def param_name(override: str) -> str:
     return override.replace("-", "_")
 
 
+def names() -> list[str]:
+    """The names of all params, in the order of the form."""
+    return [RUN, *(param_name(name) for section in SECTIONS.values() for name in section), OVERRIDES]
+
+
 def params() -> dict[str, Param]:
     """The params of ``vlm_finetune``: ``run``, one for each field of :data:`SECTIONS`, and ``overrides``."""
     made = {RUN: _param(run_param_schema(), "What to run", _RUN_TEXT)}

@@ -30,7 +30,8 @@ class StagePodOperator(BaseOperator):
     There is one operator and one argv; the backend is where it runs. ``local`` makes a child process on the worker,
     ``kubernetes`` a pod, and both end with the same exit codes, which decide about a retry. The operator does not
     *inherit* from ``KubernetesPodOperator`` but uses one while a pod is needed: every parse of the DAG and every task
-    process imports this module, and the provider alone would cost each of them 0.85 CPU-seconds.
+    process imports this module, and the provider alone would cost each of them two thirds of a CPU-second and 78 MB
+    (``benchmarks/dag_parse.py``).
 
     Args:
         stage: the stage's name: ``validate``, ``resolve``, ``gate``, ``publish``.
