@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
@@ -106,6 +107,10 @@ def test_what_was_stored_is_there_after_a_kill_and_the_address_stays(
     finally:
         seaweedfs.stop(again.process)
     assert again.process.process() is None
+    ports = json.loads((own_server.folder / "ports.json").read_text()).values()
+    assert not [
+        path for path in Path("/tmp").glob("seaweedfs-*.sock") if path.stem.rsplit("-", 1)[1] in map(str, ports)
+    ]
     seaweedfs.stop(again.process)
 
 

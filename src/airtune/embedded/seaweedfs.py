@@ -91,9 +91,9 @@ def start(folder: Path, *, buckets: Sequence[str] = (BUCKET,), env: Mapping[str,
     data.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     keys = load_keys(folder / "keys.json")
-    ports = choose_ports(folder / "ports.json")
+    remove_sockets(folder)
+    ports = choose_ports(folder)
     write_identity(folder / "s3.json", keys)
-    remove_sockets(ports)
     surroundings = {**environment(folder, keys), **(env or {})}
     process = None
     try:
@@ -114,6 +114,7 @@ def stop(process: Started) -> None:
     if found is not None:
         for left in processes.stop([found], number=signal.SIGTERM, wait_s=_STOP_WAIT_S):
             processes.stop([left], number=signal.SIGKILL, wait_s=10)
+    remove_sockets(Path(process.log).parent)
 
 
 @contextmanager

@@ -11,11 +11,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from airtune.embedded.credentials import write_private
 from airtune.embedded.ports import LOOPBACK, free_port, is_free
 from airtune.errors import Problem, SettingsError
+
+PORTS: Final = "ports.json"
+"""The ports of the last time, in the server's folder."""
 
 _PORT_WAIT_S: Final = 3.0
 _VOLUME_SIZE_MB: Final = 1024
@@ -110,20 +113,17 @@ def load_keys(path: Path) -> S3Keys:
     return keys
 
 
-def choose_ports(path: Path) -> dict[str, int]:
+def choose_ports(folder: Path) -> dict[str, int]:
     """A free port for each of the server's doors: those of the last time where they are free."""
-    try:
-        before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        before = {}
+    before = _ports_before(folder / PORTS)
     ports: dict[str, int] = {}
     until = time.monotonic() + _PORT_WAIT_S
     for name in _PORT_NAMES:
         preferred = before.get(name)
-        if isinstance(preferred, int):
+        if preferred is not None:
             _wait_for(preferred, until)
-        ports[name] = free_port(preferred if isinstance(preferred, int) else None, but=ports.values())
-    path.write_text(json.dumps(ports), encoding="utf-8")
+        ports[name] = free_port(preferred, but=ports.values())
+    (folder / PORTS).write_text(json.dumps(ports), encoding="utf-8")
     return ports
 
 
@@ -143,10 +143,19 @@ def write_identity(path: Path, keys: S3Keys) -> None:
     write_private(path, json.dumps({"identities": [user]}))
 
 
-def remove_sockets(ports: Mapping[str, int]) -> None:
-    """SeaweedFS puts sockets named by its ports into /tmp and leaves them there when it is killed."""
+def remove_sockets(folder: Path) -> None:
+    """Removes what a server over ``folder`` has left in /tmp: sockets named by its ports, when it was killed."""
+    ports = _ports_before(folder / PORTS)
     for name in ("master", "volume", "filer", "s3"):
-        for path in (f"seaweedfs-{name}-grpc-{ports[f'{name}_grpc']}", f"seaweedfs-{name}-{ports[name]}"):
+        for path in (f"seaweedfs-{name}-grpc-{ports.get(f'{name}_grpc')}", f"seaweedfs-{name}-{ports.get(name)}"):
             socket = Path("/tmp") / f"{path}.sock"  # noqa: S108  SeaweedFS has chosen the place
             if socket.is_socket() and socket.stat().st_uid == os.getuid():
                 socket.unlink(missing_ok=True)
+
+
+def _ports_before(path: Path) -> dict[str, int]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {name: port for name, port in found.items() if isinstance(port, int)}
+    except (OSError, ValueError, AttributeError):
+        return {}
