@@ -16,6 +16,7 @@ from airtune.embedded.airflow import ADMIN, COMPONENTS, DAG_ID, EmbeddedAirflow,
 from airtune.embedded.client import AirflowClient
 from airtune.embedded.credentials import Secrets
 from airtune.embedded.ports import free_port
+from airtune.embedded.seaweedfs_setup import remove_sockets
 from airtune.embedded.state import State, StateFile
 from airtune.embedded.stopping import Say, stop_everything, uninterrupted
 from airtune.errors import DefectError, Problem, SettingsError
@@ -186,6 +187,7 @@ def _tail(log: Path) -> str:
 def _stop_everything(home: Path, file: StateFile, say: Say, *, grace_s: float) -> int:
     state = file.read() or State()
     count = stop_everything(state.processes, str(home), say, grace_s=grace_s)
+    remove_sockets(home / "seaweedfs")
     if state.processes or count:
         file.write(replace(state, ready=False, processes=()))  # the addresses are used again if they are free
     return count
