@@ -14,6 +14,7 @@ from airtune.environment import Environment
 from airtune.errors import NotPermittedError, Problem, SettingsError, StoreError
 from airtune.stores.base import ObjectInfo, ProgressCallback
 from airtune.stores.opening import local_path, open_store
+from airtune.stores.permission import check_source
 
 CONFIG: Final = "config.json"
 
@@ -39,7 +40,7 @@ def fetch_base_model(
         NotPermittedError: the environment does not allow this source, or the hub asks for a licence to be accepted.
         StoreError: the store or the hub does not answer.
     """
-    check_source_allowed(source, where=where)
+    check_source(source, where=where)
     if _HUB_ID.fullmatch(source):
         folder = _from_hub(source, where)
     else:
@@ -50,24 +51,6 @@ def fetch_base_model(
                     fix="give the folder that holds config.json, model.safetensors and the tokenizer")
         )  # fmt: skip
     return folder
-
-
-def check_source_allowed(source: str, *, where: str) -> None:
-    """Refuses what the environment does not list in ``AIRTUNE_ALLOWED_SOURCES``.
-
-    Raises:
-        NotPermittedError: the source begins with none of the allowed prefixes.
-    """
-    allowed = Environment.read().allowed_sources
-    if allowed and not any(_within(source, prefix) for prefix in allowed):
-        raise NotPermittedError(
-            Problem(where, "this installation does not read from there", value=source, allowed=", ".join(allowed))
-        )
-
-
-def _within(source: str, prefix: str) -> bool:
-    cut = prefix.rstrip("/")
-    return source == cut or source.startswith(f"{cut}/")
 
 
 def _from_store(source: str, cache: Path | None, where: str, progress: ProgressCallback | None) -> Path:
