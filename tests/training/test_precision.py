@@ -57,6 +57,17 @@ def test_full_fine_tuning_in_bfloat16_keeps_float32_master_weights(assemble: Ass
     assert ((after[weight] - before[weight]).abs() < 2e-5).all()
 
 
+def test_loading_in_4_bit_turns_nothing_that_is_not_quantised_into_float32(assemble: Assemble) -> None:
+    """Notes, 5: ``prepare_model_for_kbit_training`` would, for 3.5 GB on a 7B."""
+    import torch
+
+    pieces = assemble(quantization_enabled=True, precision="BFloat16", train=4, epochs=1)
+    pieces.fit()
+    frozen = {str(p.dtype) for p in pieces.model.parameters() if not p.requires_grad}
+    assert frozen == {"torch.bfloat16", "torch.uint8"}
+    assert pieces.model.get_base_model().get_input_embeddings().weight.dtype == torch.bfloat16
+
+
 def test_nf4_and_fp4_hold_the_language_model_in_4_bit_with_different_codebooks_and_nothing_else(
     assemble: Assemble,
 ) -> None:

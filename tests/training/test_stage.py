@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airtune.errors import DataError, DivergedError, ExitCode, PreemptedError, SettingsError
+from airtune.errors import DataError, DivergedError, ExitCode, GpuMemoryError, PreemptedError, SettingsError
 
 pytestmark = pytest.mark.training
 
@@ -108,10 +108,43 @@ def test_a_resumed_run_ends_with_the_very_same_weights(make_run: MakeRun) -> Non
         assert rows(cut, "evaluations.jsonl") == rows(whole, "evaluations.jsonl")
 
 
-def test_the_order_does_not_depend_on_where_a_run_resumed(make_run: MakeRun) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"training_mode": "SFT", "learning_rate": 1e-4},
+        {"precision": "Float16", "optimizer": "Adam", "weight_decay": 0.1},
+        {"quantization_enabled": True, "precision": "BFloat16", "gradient_checkpointing": True},
+    ],
+    ids=lambda settings: "-".join(map(str, settings.values())),
+)
+def test_a_resumed_run_is_exact_in_every_mode(make_run: MakeRun, settings: dict[str, Any]) -> None:
+    both = {"epochs": 2, "train": 8, "checkpoint_every_steps": 1, "checkpoints_kept": 9, **settings}
+    whole, cut = make_run(**both), make_run(**both)
+    for directory in (whole, cut):
+        trained(directory)
+    folder = cut.workspace / cut.read_json("training/result.json")["saved"]
+    (cut.workspace / "training" / "result.json").unlink()
+    shutil.rmtree(folder)
+    for step in (2, 3, 4):
+        shutil.rmtree(cut.workspace / "checkpoints" / f"step-{step}")
+    assert trained(cut)["resumed_from"] == 1
+    for path in folder.glob("*.safetensors"):
+        assert path.read_bytes() == (whole.workspace / folder.name / path.name).read_bytes()
+
+
+def test_so_many_checkpoints_are_kept_as_was_asked(make_run: MakeRun) -> None:
     directory = make_run(epochs=2, checkpoint_every_steps=1, checkpoints_kept=2, train=12)
     trained(directory)
     assert sorted(path.name for path in (directory.workspace / "checkpoints").iterdir()) == ["step-5", "step-6"]
+
+
+def test_a_checkpoint_is_made_every_so_many_minutes(make_run: MakeRun) -> None:
+    directory = make_run(epochs=2, checkpoint_every_minutes=1e-9, checkpoints_kept=9, train=8)
+    trained(directory)
+    assert len(list((directory.workspace / "checkpoints").glob("step-*/COMPLETE"))) == 4
+    never = make_run(epochs=1, checkpoint_every_minutes=10.0)
+    trained(never)
+    assert not list((never.workspace / "checkpoints").glob("*"))
 
 
 def test_a_loss_that_is_no_longer_a_number_stops_the_run_and_keeps_the_last_checkpoint(make_run: MakeRun) -> None:
@@ -188,6 +221,27 @@ def test_training_ends_early_when_validation_gets_no_better_and_keeps_the_best_w
     kept = load_file(directory.workspace / "checkpoints" / f"step-{result['kept_step']}" / "trainable.safetensors")
     saved = load_file(directory.workspace / "model_adapter" / "adapter_model.safetensors")
     assert all((kept[name.replace(".weight", ".default.weight")] == value).all() for name, value in saved.items())
+    # killed before its result was written, another try ends the same
+    (directory.workspace / "training" / "result.json").unlink()
+    again = trained(directory)
+    assert {key: again[key] for key in ("steps", "kept_step", "stopped_early")} == {
+        key: result[key] for key in ("steps", "kept_step", "stopped_early")
+    }
+    assert [row["loss"] for row in rows(directory, "evaluations.jsonl")] == losses
+    assert load_file(directory.workspace / "model_adapter" / "adapter_model.safetensors").keys() == saved.keys()
+
+
+def test_a_gpu_that_is_too_small_is_an_ending_of_its_own() -> None:
+    import torch
+
+    from airtune.training.__main__ import _in_words
+
+    error = _in_words(torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.\nDetails"))
+    assert isinstance(error, GpuMemoryError)
+    assert error.exit_code == ExitCode.OUT_OF_MEMORY == 71
+    assert "lower batchSize and raise gradientAccumulation" in str(error)
+    other = RuntimeError("unforeseen")
+    assert _in_words(other) is other
 
 
 def test_pictures_that_are_gone_or_changed_since_validation_stop_the_run_before_it_trains(make_run: MakeRun) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from airtune.errors import DefectError, DivergedError, Problem
@@ -31,8 +30,8 @@ from airtune.training.optimization import optimizer_and_settings, scheduler
 from airtune.training.pace import Pace
 from airtune.training.samples import FAILURE, SAMPLE_IDS, Batches, EpochOrder, Samples
 from airtune.training.stopping import StopRequest, evaluations_without_gain
+from airtune.training.weights import load_trained, save_trained_weights
 
-WEIGHTS: Final = "trainable.safetensors"
 _STATE: Final = "trainer_state.json"
 
 _MOST_SKIPPED_STEPS: Final = 25
@@ -126,12 +125,11 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
         # Killed between an epoch's last step and its evaluation: that comes first.
         boundary = resumed > 0 and resumed % self.steps_per_epoch == 0
         self.args.eval_on_start = boundary and self.has_validation and not self.around.evaluations.has(resumed)
-        if not self._waited_long_enough():
-            self.around.pace.begin()
-            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
+        self.around.pace.begin()
+        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
         best = self.best_step()
         if best is not None and best != self.state.global_step and not self.stop:
-            self.load_weights(str(self.around.directory.workspace / layout.checkpoint(best)))
+            load_trained(self.model, self.around.directory.workspace / layout.checkpoint(best))
             self.around.say(f"the weights of step {best} are kept: they had the best validation loss")
 
     def _waited_long_enough(self) -> bool:
@@ -190,6 +188,9 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
         return self._order
 
     def _run_epoch(self, **arguments: Any) -> None:
+        if self._waited_long_enough():  # killed after the evaluation that ended it, or just before
+            self.control.should_training_stop = True
+            return
         self._order.set_epoch(arguments["epoch"])
         super()._run_epoch(**arguments)
 
@@ -283,7 +284,7 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
         del model, trial
         step = self.state.global_step
         with checkpoints.sealed(self.around.directory, step) as folder:
-            save_file(self._trained_state(), folder / WEIGHTS)
+            save_trained_weights(self.model, folder)
             self._save_optimizer_and_scheduler(str(folder))
             self._save_scaler(str(folder))
             self._save_rng_state(str(folder))
@@ -295,35 +296,7 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
             self.around.mirror.remove(gone)
         self.around.say(f"checkpoint of step {step} saved")
 
-    def _trained_state(self) -> dict[str, torch.Tensor]:
-        return {
-            name: parameter.detach().contiguous().cpu()
-            for name, parameter in self.accelerator.unwrap_model(self.model).named_parameters()
-            if parameter.requires_grad
-        }
-
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Puts the trained weights of a checkpoint into the model: all of them, or none."""
         del model
-        self.load_weights(resume_from_checkpoint)
-
-    def load_weights(self, folder: str) -> None:
-        """See :meth:`_load_from_checkpoint`.
-
-        Raises:
-            DefectError: the checkpoint is of another model.
-        """
-        saved = load_file(f"{folder}/{WEIGHTS}")
-        trained = {
-            name: parameter
-            for name, parameter in self.accelerator.unwrap_model(self.model).named_parameters()
-            if parameter.requires_grad
-        }
-        if {name: value.shape for name, value in saved.items()} != {n: p.shape for n, p in trained.items()}:
-            raise DefectError(
-                Problem(folder, "the checkpoint is of a model with other trained weights",
-                        fix="delete the run's checkpoints, or start a new run")
-            )  # fmt: skip
-        with torch.no_grad():
-            for name, parameter in trained.items():
-                parameter.copy_(saved[name])
+        load_trained(self.model, Path(resume_from_checkpoint))
