@@ -11,7 +11,7 @@ import pytest
 
 from airtune.configs import configs_root
 from airtune.errors import SettingsError, StoreError
-from airtune.resolution.base_model import is_hub_id, read_base_model, read_model_type
+from airtune.resolution.base_model import read_base_model, read_model_type
 from airtune.resolution.weights import read_tensors
 from airtune.stores.opening import open_store
 
@@ -101,14 +101,6 @@ def test_a_hub_that_does_not_answer_is_a_network_error(monkeypatch: pytest.Monke
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(StoreError, match="does not answer"):
         read_base_model("Qwen/Qwen3-VL-2B-Instruct", where="baseModel")
-
-
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [("Qwen/Qwen3-VL-2B-Instruct", True), ("a/b/c", False), ("../b", False), ("/a/b", False), ("s3://a/b", False)],
-)
-def test_an_id_of_the_hub_is_told_from_a_path(source: str, expected: bool) -> None:
-    assert is_hub_id(source) == expected
 
 
 @pytest.mark.s3

@@ -239,6 +239,26 @@ def test_what_the_base_models_architecture_forbids_is_refused(
         resolve(make_run(**{"base-model": foreign_base("nvila"), "mode": "LoRA"}))
 
 
+@pytest.mark.parametrize("damage", ["size", "merge_size"])
+def test_max_pixels_is_refused_where_the_processor_cannot_keep_to_it(
+    make_run: Make, foreign_base: Callable[[str], str], damage: str
+) -> None:
+    base = foreign_base("qwen3_vl")
+    path = Path(base.removeprefix("file://")) / "processor_config.json"
+    config = json.loads(path.read_text())
+    del config["image_processor"][damage]
+    path.write_text(json.dumps(config))
+    run = make_run(**{"base-model": base, "max-pixels": 4096})
+    with pytest.raises(SettingsError, match="does not scale pictures to an area"):
+        resolve(run)
+    assert resolve(make_run(run_id="r2", **{"base-model": base})).run.max_pixels is None
+
+
+def test_max_pixels_below_one_image_token_is_refused(make_run: Make) -> None:
+    with pytest.raises(SettingsError, match=r"maxPixels: is less than one image token \(got 100\); allowed: >= 256"):
+        resolve(make_run(**{"max-pixels": 100}))
+
+
 def test_a_base_model_from_elsewhere_is_refused(
     make_run: Make, dataset_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

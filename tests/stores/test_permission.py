@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from airtune.errors import NotPermittedError
-from airtune.stores.permission import check_source, source_problem
+from airtune.stores.permission import check_source, is_hub_id, source_problem
 
 
 def test_without_a_rule_everything_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,3 +40,11 @@ def test_a_symbolic_link_out_of_an_allowed_folder_is_refused(tmp_path: Path, mon
     check_source((inside / "data").as_uri(), where="source")
     with pytest.raises(NotPermittedError, match="does not read from there"):
         check_source((inside / "link").as_uri(), where="source")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [("Qwen/Qwen3-VL-2B-Instruct", True), ("a/b/c", False), ("../b", False), ("/a/b", False), ("s3://a/b", False)],
+)
+def test_an_id_of_the_hub_is_told_from_a_path(source: str, expected: bool) -> None:
+    assert is_hub_id(source) == expected

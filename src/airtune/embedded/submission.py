@@ -15,13 +15,13 @@ from airtune.catalog.checking import check_text
 from airtune.errors import Problem, SettingsError
 from airtune.runspec.document import RunDocument
 from airtune.runspec.overrides import parse_assignments, resolved
+from airtune.stores.permission import is_hub_id
 
 DATASET: Final = "dataset.airtune.source"
 BASE_MODEL: Final = "model.airtune.baseModel"
 """The two settings that say where something lies."""
 
 _URI: Final = re.compile(r"[a-z][a-z0-9+.-]*://")
-_HUB_ID: Final = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _DEMO: Final = "demo://"
 
 
@@ -101,7 +101,7 @@ def absolute_uri(value: str, folder: Path, home: Path | None, where: str, proble
     if found.exists():
         return found.as_uri()
     if "baseModel" in where or "base-model" in where:
-        if _HUB_ID.fullmatch(value):
+        if is_hub_id(value):
             return value
         allowed = "a folder, file:///…, s3://…, or a hub id such as Qwen/Qwen3-VL-2B-Instruct"
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import secrets
 import shutil
 from pathlib import Path
@@ -14,14 +13,12 @@ from airtune.environment import Environment
 from airtune.errors import NotPermittedError, Problem, SettingsError, StoreError
 from airtune.stores.base import ObjectInfo, ProgressCallback
 from airtune.stores.opening import local_path, open_store
-from airtune.stores.permission import check_source
+from airtune.stores.permission import check_source, is_hub_id
 
 CONFIG: Final = "config.json"
 
 _SUFFIXES: Final = (".json", ".safetensors", ".jinja", ".txt", ".model", ".tiktoken")
 """What a model consists of. Pickled weights (``.bin``, ``.pt``) and code are neither needed nor fetched."""
-
-_HUB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def fetch_base_model(
@@ -41,7 +38,7 @@ def fetch_base_model(
         StoreError: the store or the hub does not answer.
     """
     check_source(source, where=where)
-    if _HUB_ID.fullmatch(source):
+    if is_hub_id(source):
         folder = _from_hub(source, where)
     else:
         folder = local_path(source) or _from_store(source, cache, where, progress)

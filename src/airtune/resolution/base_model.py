@@ -12,15 +12,14 @@ from airtune.errors import NotPermittedError, Problem, SettingsError, StoreError
 from airtune.resolution.weights import Tensor, read_tensors
 from airtune.stores.base import MissingError, Store
 from airtune.stores.opening import open_store
+from airtune.stores.permission import is_hub_id
 
 CONFIG: Final = "config.json"
-HUB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 
 _TOKENIZERS: Final = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "tokenizer.model")
 _PROCESSORS: Final = ("processor_config.json", "preprocessor_config.json")
 _VISION: Final = re.compile(r"(?:^|\.)(?:visual|vision\w*|embed_vision)(?:\.|$)")
 _PROJECTOR: Final = re.compile(r"(?:^|\.)(?:multi_modal_projector|mm_projector|embed_vision|merger)(?:\.|$)|_merger_")
-_AREA_PROCESSORS: Final = re.compile(r"Qwen2VL|Qwen3VL")
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,6 @@ class BaseModel:
             "pixel_limit": self.pixel_limit,
             "pixels_per_token": self.pixels_per_token,
         }
-
-
-def is_hub_id(source: str) -> bool:
-    """Whether a source is an id of the Hugging Face hub, such as ``Qwen/Qwen3-VL-2B-Instruct``."""
-    return HUB_ID.fullmatch(source) is not None
 
 
 def read_model_type(source: str, *, where: str) -> str:
@@ -215,8 +209,8 @@ def _parts(tensors: tuple[Tensor, ...]) -> dict[str, int]:
 def _pixel_limit(processor: Mapping[str, Any]) -> int | None:
     image = processor.get("image_processor")
     settings: Mapping[str, Any] = image if isinstance(image, Mapping) else processor
-    if not _AREA_PROCESSORS.search(str(settings.get("image_processor_type", ""))):
-        return None
+    if "merge_size" not in settings:
+        return None  # only the Qwen family's processors scale by area; elsewhere the edges are lengths, or tiles decide
     size = settings.get("size")
     limit = size.get("longest_edge") if isinstance(size, Mapping) else None
     return _whole(settings.get("max_pixels")) or _whole(limit)

@@ -8,11 +8,11 @@ from itertools import islice
 from pathlib import Path
 
 from airtune.errors import Problem, SettingsError
-from airtune.resolution.base_model import is_hub_id, read_model_type
+from airtune.resolution.base_model import read_model_type
 from airtune.runspec.document import RunDocument
 from airtune.stores.base import MissingError
 from airtune.stores.opening import local_path, open_store
-from airtune.stores.permission import source_problem
+from airtune.stores.permission import is_hub_id, source_problem
 
 DATASET = "dataset.airtune.source"
 BASE_MODEL = "model.airtune.baseModel"

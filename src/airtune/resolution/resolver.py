@@ -60,6 +60,7 @@ def resolve_settings(document: RunDocument, around: Surroundings) -> Resolution:
         "4 bit takes a quarter of the memory" if mode == "LoRA" else "weights in 4 bit cannot be trained",
     )  # fmt: skip
     _check_mode(document, entry, mode, four_bit)
+    _check_pixels(document, around.base)
     kind = ledger.default("model.quantization.type", spec.model.quantization_type, _NF4, "NF4 loses less than FP4")
     precision = ledger.default(
         "model.compute.precisionType", spec.model.precision, _BFLOAT16, "it has the range of Float32"
@@ -140,6 +141,20 @@ def _check_mode(document: RunDocument, entry: CatalogEntry, mode: str, four_bit:
         )
     if problems:
         raise SettingsError(problems)
+
+
+def _check_pixels(document: RunDocument, base: BaseModel) -> None:
+    asked = document.spec.model.hyperparameters.max_pixels
+    if asked is None or not base.tensors:
+        return
+    problem, allowed = None, None
+    if base.pixel_limit is None:
+        problem = "cannot be set: the base model's processor does not scale pictures to an area"
+    elif base.pixels_per_token is not None and asked < base.pixels_per_token:
+        problem, allowed = "is less than one image token", f">= {base.pixels_per_token}"
+    if problem is not None:
+        where = document.path(f"{_OWN}maxPixels")
+        raise SettingsError(Problem(where, problem, value=str(asked), allowed=allowed, fix="leave it out"))
 
 
 def _name(spec: RunSpec, ledger: Ledger, size: str, mode: str, four_bit: str | None) -> str:

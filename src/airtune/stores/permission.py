@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from airtune.environment import Environment
 from airtune.errors import NotPermittedError, Problem
 from airtune.stores.opening import local_path
 
-HUB_PREFIX = "hf://"
+HUB_PREFIX: Final = "hf://"
 """How a rule names models of the Hugging Face hub: ``hf://`` all of them, ``hf://Qwen`` those of one organisation."""
+
+_HUB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether a source is an id of the Hugging Face hub, such as ``Qwen/Qwen3-VL-2B-Instruct``."""
+    return _HUB_ID.fullmatch(source) is not None
 
 
 def source_problem(source: str, *, where: str) -> Problem | None:
