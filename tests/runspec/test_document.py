@@ -119,6 +119,13 @@ def test_four_bit_with_sft_is_refused(platform: dict[str, Any]) -> None:
     ]
 
 
+def test_the_sdks_prompt_is_refused_for_the_task_that_has_none(platform: dict[str, Any]) -> None:
+    settings(platform, 1)["systemPrompt"] = "vi"
+    settings(platform, 0)["projectKind"] = "generic"
+    (message,) = refused(platform)
+    assert message.startswith("spec.flow.blocks[1].settings.systemPrompt: asks for the prompts of Datature's SDK")
+
+
 def test_every_problem_is_named_at_once_with_path_value_allowed_and_nearest_match(platform: dict[str, Any]) -> None:
     model = settings(platform, 3)
     model["trainingMode"]["type"] = "lora"

@@ -14,6 +14,7 @@ from airtune.runspec.faults import nearest, validated
 from airtune.runspec.fields import AUTO
 from airtune.runspec.json_text import join, json_text
 from airtune.runspec.oddities import block_notes
+from airtune.runspec.prompts import VI
 from airtune.runspec.spec import DatasetSpec, HyperparametersSpec, ModelSpec, RunSpec, SamplingSpec
 from airtune.runspec.structure import Run
 from airtune.runspec.tasks import Task
@@ -83,6 +84,7 @@ def read_run(raw: object, *, where: str) -> Reading:
         sampling = _read_sampling(settings["model"], path, reading.problems)
         reading.problems += _four_bit_problems(settings["model"], path)
         reading.notes += _unused_notes(settings["model"], path)
+    reading.problems += _prompt_problems(settings, reading.blocks)
     reading.problems = list(dict.fromkeys(reading.problems))
     if not reading.problems and model is not None and sampling is not None:
         prompt = views.get("system-prompt")
@@ -182,6 +184,20 @@ def _four_bit_problems(model: dict[str, Any], path: str) -> list[Problem]:
             value="true",
             allowed="false with SFT",
             fix='set it to false, or train with "LoRA"',
+        )
+    ]
+
+
+def _prompt_problems(settings: Mapping[BlockName, dict[str, Any]], blocks: Mapping[BlockName, int]) -> list[Problem]:
+    asked = settings.get("system-prompt", {}).get("systemPrompt")
+    if asked != VI or settings.get("dataset", {}).get("projectKind") != Task.GENERIC:
+        return []
+    return [
+        Problem(
+            join(settings_path(blocks["system-prompt"]), "systemPrompt"),
+            "asks for the prompts of Datature's SDK, which has none for the task generic",
+            value=json_text(asked),
+            fix="write the prompt out, or leave the block away",
         )
     ]
 
