@@ -16,6 +16,8 @@ import pytest
 from airtune.configs import config_file
 from airtune.launch import EVALUATION, KILLED, TRAINING, Orphan, accelerate_argv, exit_code_of
 
+pytestmark = pytest.mark.training
+
 STAGE = """
 import os, signal, sys, time
 from pathlib import Path
