@@ -19,7 +19,7 @@ from PIL import Image
 from airtune.datasets.shapes import SIDE, DrawnObject, Scene, draw_scene
 
 SHAPE_NAMES: Mapping[str, str] = MappingProxyType(
-    {"circle": "dax", "square": "wug", "triangle": "blicket", "star": "toma", "cross": "fep", "heart": "zimbo"}
+    {"circle": "dax", "square": "wug", "triangle": "blicket", "diamond": "toma", "moon": "fep", "ring": "zimbo"}
 )
 COLOUR_NAMES: Mapping[str, str] = MappingProxyType(
     {"red": "korvi", "green": "luma", "blue": "ossen", "orange": "thrale", "purple": "quill", "black": "narb"}
