@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
 
 from airtune.errors import AirtuneError
 from airtune_airflow.operators.outcomes import Outcome, Retry, judge
@@ -66,7 +66,7 @@ def failure_of(error: AirtuneError, what: str) -> AirflowException:
 
 
 class StageRetryPolicy(RetryPolicy):
-    """Retries by how the stage ended: soon, with a growing delay, once, or not at all.
+    """Retries by how the stage ended: soon, with a growing delay, once, or not at all (also after a timeout).
 
     The number of a task's ``retries`` stays the upper bound. A defect is retried once, however many tries
     pre-emptions took before: the count is kept where it survives tries, in Airflow's task state store.
@@ -77,6 +77,8 @@ class StageRetryPolicy(RetryPolicy):
     ) -> RetryDecision:
         """See :class:`airflow.sdk.definitions.retry_policy.RetryPolicy`."""
         del max_tries
+        if isinstance(exception, AirflowTaskTimeout):
+            return RetryDecision.fail(reason="it ran longer than it may (AIRTUNE_TRAIN_TIMEOUT_HOURS and its like)")
         if not isinstance(exception, StageFailedError):
             return RetryDecision.default()
         outcome = exception.outcome
