@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Annotated, Final
 
@@ -61,10 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: one of :class:`airtune.errors.ExitCode`, 130 after Ctrl-C, 64 for wrong usage.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job begins with it ignored
-        signal.signal(number, _as_interrupt)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
-        signal.signal(signal.SIGHUP, _as_interrupt)
+    with _interruptible():
+        return _run(given)
+
+
+def _run(given: list[str]) -> int:
     try:
         app(args=given, prog_name="airtune")
     except SystemExit as end:
@@ -81,7 +83,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _as_interrupt(number: int, frame: FrameType | None) -> None:
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
     """SIGTERM and a closed terminal stop a command as Ctrl-C does: everything it started is stopped first."""
+    numbers = [signal.SIGINT, signal.SIGTERM]  # SIGINT too: a shell's background job begins with it ignored
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, _as_interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
     del number, frame
     raise KeyboardInterrupt

@@ -109,7 +109,7 @@ def follow(airflow: AirflowClient, dag_id: str, run_id: str, *, every_s: float =
         if run is None:
             run = run_directory(airflow, dag_id, state)
         if run is not None and _runs(state, "finetune"):
-            version, training = _training(run, version, training)
+            version, training = newest_metrics(run, version, training)
         yield View(state, run, training)
         if state.ended:
             return
@@ -150,8 +150,17 @@ def _runs(state: DagRunState, name: str) -> bool:
     return any(task.name == name and task.state == "running" for task in state.tasks)
 
 
-def _training(run: RunDirectory, version: str, before: Training | None) -> tuple[str, Training | None]:
-    """The version of the metrics file, and where training stands; what was known before where nothing is new."""
+def newest_metrics(run: RunDirectory, version: str, before: Training | None) -> tuple[str, Training | None]:
+    """Where training stands, read from the end of its metrics.
+
+    Args:
+        run: the run.
+        version: of the metrics file when it was last read.
+        before: what was found then.
+
+    Returns:
+        The file's version now, and where training stands; ``before`` where nothing is new or can be read.
+    """
     try:
         info = run.store.stat(layout.TRAINING_METRICS)
         if info is None or info.version == version:
