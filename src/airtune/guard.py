@@ -32,7 +32,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -59,10 +59,19 @@ class Guard:
         command: program and arguments.
         grace_s: seconds between a stop signal and SIGKILL.
         parent: process id whose death counts as a stop signal, or None.
+        environment: of the command; None for this process's own.
     """
 
-    def __init__(self, command: Sequence[str], *, grace_s: float = DEFAULT_GRACE_S, parent: int | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        grace_s: float = DEFAULT_GRACE_S,
+        parent: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._command = list(command)
+        self._environment = environment
         self._grace_s = grace_s
         self._parent = parent
         self._ended: dict[int, int] = {}
@@ -74,6 +83,11 @@ class Guard:
         self._unsaid: list[str] = []
         self._told: set[int] = set()
         self._look_again_at = 0.0
+
+    @property
+    def told(self) -> bool:
+        """Whether the command was told to stop."""
+        return self._told_by is not None
 
     def run(self) -> int:
         """Run the command to its end; returns the exit code described above."""
@@ -90,6 +104,7 @@ class Guard:
         try:
             child = subprocess.Popen(
                 self._command,
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

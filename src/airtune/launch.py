@@ -3,14 +3,13 @@
 ``accelerate launch`` is how training and evaluation are started, on one device as on many. With one process it has
 two habits that a scheduler cannot live with: it dies of SIGTERM (or, as process 1 of a container, ignores it) without
 telling the trainer, which is orphaned or killed before it has saved anything; and whatever the trainer's exit code
-was, its own is 1. So the launcher runs under a small supervisor, this module's ``main``:
+was, its own is 1. So the launcher runs under a guard (:mod:`airtune.guard`), started by this module's ``main``:
 
     python -m airtune.launch accelerate launch --config_file single-gpu.yaml -m airtune.training RUN_URI
 
-It passes SIGTERM and SIGINT on to the launcher's children (not to the launcher, which waits for them), and ends with
-the exit code that the stage itself wrote down. Whoever starts it signals this one process, no group, and waits: the
-stage saves a checkpoint first. If the supervisor is killed outright, the launcher dies with it and the stage notices
-that it is an orphan and stops by itself.
+The guard sees to the signals: whoever starts it signals this one process, no group, and waits, while the stage saves
+a checkpoint. The exit code is the one that the stage itself writes down. If the guard is killed outright, the launcher
+dies with it, and the stage notices that it is an orphan and stops by itself.
 
 Nothing heavy is imported here: Airflow's workers and the command line use it, too.
 """
@@ -19,24 +18,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from airtune.configs import config_file
 from airtune.errors import AirtuneError, ExitCode
+from airtune.guard import Guard
 
 TRAINING: Final = "airtune.training"
 EVALUATION: Final = "airtune.evaluation"
 
 EXIT_RECORD: Final = "AIRTUNE_EXIT_RECORD"
 """Names the file in which the stage writes its exit code for the supervisor; set by the supervisor."""
+
+SUPERVISOR: Final = "AIRTUNE_SUPERVISOR"
+"""Holds the supervisor's process id; set by the supervisor."""
 
 TERMINATION_LOG: Final = Path("/dev/termination-log")
 """Where Kubernetes reads why a container ended."""
@@ -45,9 +45,6 @@ _TERMINATION_LOG_BYTES: Final = 4096
 
 KILLED: Final = 137
 """What is reported when the stage ended without a word: killed from outside, for example for lack of memory."""
-
-_POLL_S: Final = 0.2
-_PR_SET_PDEATHSIG: Final = 1
 
 
 def accelerate_argv(module: str, run_uri: str, *, gpus: int, python: str | None = None) -> list[str]:
@@ -83,6 +80,10 @@ def exit_code_of(work: Callable[[], object]) -> int:
     The code also goes to the supervisor, and the words to Kubernetes' termination log where there is one, so that
     the pod's status says why.
     """
+    record = os.environ.get(EXIT_RECORD)
+    if record:
+        with contextlib.suppress(OSError):
+            Path(record).touch()  # from here on, silence means that the stage was killed
     try:
         work()
     except AirtuneError as error:
@@ -100,7 +101,6 @@ def exit_code_of(work: Callable[[], object]) -> int:
     if words and os.access(TERMINATION_LOG, os.W_OK):
         with contextlib.suppress(OSError):
             TERMINATION_LOG.write_text(words[: _TERMINATION_LOG_BYTES // 4], encoding="utf-8")
-    record = os.environ.get(EXIT_RECORD)
     if record:
         with contextlib.suppress(OSError):
             Path(record).write_text(str(code), encoding="ascii")
@@ -108,13 +108,17 @@ def exit_code_of(work: Callable[[], object]) -> int:
 
 
 class Orphan:
-    """Notices that the launcher above this process is gone, so that nobody will ever signal it."""
+    """Notices that nobody is left above this process who could tell it to stop.
+
+    A launcher that dies alone leaves its stage to the supervisor, who tells it to stop: that is no orphan.
+    """
 
     def __init__(self) -> None:
-        self._parent = os.getppid() if os.environ.get(EXIT_RECORD) else None
+        supervisor = os.environ.get(SUPERVISOR)
+        self._above = {os.getppid(), int(supervisor)} if supervisor else None
 
     def __bool__(self) -> bool:
-        return self._parent is not None and os.getppid() != self._parent
+        return self._above is not None and os.getppid() not in self._above
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -147,28 +151,18 @@ def _resolved(given: list[str]) -> list[str]:
 
 
 def _supervise(command: Sequence[str], record: Path) -> int:
-    asked: list[int] = []
-
-    def ask(number: int, frame: Any) -> None:
-        del frame
-        asked.append(number)
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        environment = {**thread_settings(), **os.environ, EXIT_RECORD: str(record)}
-        launcher = subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent)
-        seen = _wait(launcher, asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    code = _recorded(record)
-    if code is not None:
-        return code
-    if asked:  # told to stop before the stage could say anything: nothing is lost, another try resumes
+    guard = Guard(
+        command, environment={**thread_settings(), **os.environ, EXIT_RECORD: str(record), SUPERVISOR: str(os.getpid())}
+    )
+    ended = guard.run()
+    said = _recorded(record)
+    if said is not None:
+        return said
+    if guard.told:  # told to stop before the stage could say anything: nothing is lost, another try resumes
         return int(ExitCode.PREEMPTED)
-    if launcher.returncode == 0:
+    if ended == 0:
         return int(ExitCode.DONE)
-    return KILLED if seen else int(ExitCode.DEFECT)
+    return KILLED if record.exists() else int(ExitCode.DEFECT)
 
 
 def thread_settings() -> dict[str, str]:
@@ -182,57 +176,11 @@ def thread_settings() -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(cores), "OMP_WAIT_POLICY": "PASSIVE"}
 
 
-def _wait(launcher: subprocess.Popen[bytes], asked: list[int]) -> bool:
-    """Waits for the launcher and the processes below it, passing on what was asked; whether any were seen."""
-    import psutil
-
-    children: dict[int, psutil.Process] = {}
-    told: set[int] = set()
-    while True:
-        with contextlib.suppress(psutil.Error):
-            children.update((child.pid, child) for child in psutil.Process(launcher.pid).children())
-        running = [child for child in children.values() if _runs(child)]
-        gone = launcher.poll() is not None
-        if gone and not running:
-            return bool(children)
-        if asked or gone:
-            # A launcher that died alone leaves a stage that nobody can reach any more: it is told to stop as well.
-            for child in running:
-                if child.pid not in told:
-                    told.add(child.pid)
-                    with contextlib.suppress(psutil.Error):
-                        child.send_signal(signal.SIGTERM)
-            if asked and not gone and not children:
-                launcher.terminate()
-        if gone or told:
-            time.sleep(_POLL_S)
-        else:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                launcher.wait(_POLL_S)
-
-
-def _runs(process: Any) -> bool:
-    import psutil
-
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
-
-
 def _recorded(record: Path) -> int | None:
     try:
         return int(record.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
-
-
-def _die_with_parent() -> None:
-    """In the launcher, before it starts: be killed when the supervisor is, however that ends (Linux only)."""
-    with contextlib.suppress(Exception):
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":
