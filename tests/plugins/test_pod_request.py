@@ -142,6 +142,7 @@ def test_the_run_the_stage_and_the_try_are_labels_and_variables(pod: dict[str, A
     assert pod["metadata"]["annotations"]["airtune/run-uri"] == "s3://airtune/runs/one"
     assert {"name": "AIRTUNE_RUN_ID", "value": "one"} in container["env"]
     assert {"name": "AIRTUNE_TRY", "value": "3"} in container["env"]
+    assert {"name": "AIRTUNE_IMAGE", "value": container["image"]} in container["env"]  # for the run's manifest
 
 
 def write(path: Path, text: str) -> Path:

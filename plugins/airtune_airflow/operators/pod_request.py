@@ -30,6 +30,8 @@ PASSED_ON: Final = (
     "AIRTUNE_STORE",
     "AIRTUNE_ALLOWED_SOURCES",
     "AIRTUNE_ALLOW_REMOTE_CODE",
+    "AIRTUNE_GPU_MEMORY_GB",
+    "AIRTUNE_STORE_PATIENCE",
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_S3",
     "AWS_REGION",
@@ -93,7 +95,8 @@ def pod_request(stage: StagePod, settings: Settings) -> dict[str, Any]:
         {"name": name, "value": os.environ[name]} for name in PASSED_ON if os.environ.get(name) and name not in given
     ]
     run_id = stage.run_uri.rstrip("/").rpartition("/")[2]
-    env += [{"name": "AIRTUNE_RUN_ID", "value": run_id}, {"name": "AIRTUNE_TRY", "value": str(stage.attempt)}]
+    decided_env = {"AIRTUNE_IMAGE": str(image), "AIRTUNE_RUN_ID": run_id, "AIRTUNE_TRY": str(stage.attempt)}
+    env += [{"name": name, "value": value} for name, value in decided_env.items()]
     decided: dict[str, Any] = {
         "image": image,
         "command": ["python", "-m", "airtune.guard", "--grace", str(grace_s), "--"],
