@@ -201,8 +201,9 @@ class AirflowClient:
             again: whether it is harmless to send it a second time when the connection breaks.
         """
         answer = self._send(method, path, body, again)
-        if answer.status_code == httpx.codes.UNAUTHORIZED and self._username:
-            self._token = ""  # it has expired: ask for another one
+        # Airflow refuses an expired token with 403, as what is forbidden: another token tells the two apart.
+        if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN) and self._username:
+            self._token = ""
             answer = self._send(method, path, body, again)
         if answer.is_success or answer.status_code in allow:
             return answer
