@@ -87,5 +87,5 @@ def _gigabytes(text: str | None) -> float | None:
     except ValueError:
         value = -1.0
     if value is not None and not 0 < value < 1e6:
-        raise SettingsError(Problem("AIRTUNE_GPU_MEMORY_GB", "is no number of GB", value=text, allowed="for example 24"))
+        raise SettingsError(Problem("AIRTUNE_GPU_MEMORY_GB", "is no number of GB", value=text, fix="for example 24"))
     return value
