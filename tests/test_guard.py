@@ -149,6 +149,16 @@ def test_a_command_that_ignores_the_stop_is_killed_after_its_grace(mark: str) ->
     assert marked(mark) == []
 
 
+def test_a_guard_below_another_gives_the_same_grace(mark: str) -> None:
+    code = "import os; print('grace', os.environ['AIRTUNE_GRACE_SECONDS'])"
+    inner = f"""
+        import subprocess, sys
+        subprocess.call([sys.executable, "-m", "airtune.guard", "--", sys.executable, "-c", {code!r}])
+    """
+    output, _ = guard(mark, inner, "--grace", "7").communicate(timeout=20)
+    assert "grace 7" in output
+
+
 def test_processes_that_the_command_leaves_behind_are_ended(mark: str) -> None:
     code = """
         import subprocess

@@ -40,6 +40,9 @@ from typing import Final
 DEFAULT_GRACE_S: Final = 120.0
 """How long a stopped command may take, in seconds, where nobody says."""
 
+GRACE: Final = "AIRTUNE_GRACE_SECONDS"
+"""The variable that says it. The guard sets it for its command, so that a guard below has no other opinion."""
+
 CANNOT_START: Final = 127
 """Exit code when the command does not exist, as shells have it."""
 
@@ -57,7 +60,7 @@ class Guard:
 
     Args:
         command: program and arguments.
-        grace_s: seconds between a stop signal and SIGKILL.
+        grace_s: seconds between a stop signal and SIGKILL; None: as ``AIRTUNE_GRACE_SECONDS`` has it, or 120.
         parent: process id whose death counts as a stop signal, or None.
         environment: of the command; None for this process's own.
     """
@@ -66,13 +69,13 @@ class Guard:
         self,
         command: Sequence[str],
         *,
-        grace_s: float = DEFAULT_GRACE_S,
+        grace_s: float | None = None,
         parent: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._command = list(command)
-        self._environment = environment
-        self._grace_s = grace_s
+        self._grace_s = _grace_of_environment() if grace_s is None else grace_s
+        self._environment = {**(os.environ if environment is None else environment), GRACE: f"{self._grace_s:g}"}
         self._parent = parent
         self._ended: dict[int, int] = {}
         self._kill_at: float | None = None
@@ -240,6 +243,13 @@ class Guard:
         return 128 - code if code < 0 else code
 
 
+def _grace_of_environment() -> float:
+    try:
+        return max(0.0, float(os.environ.get(GRACE) or DEFAULT_GRACE_S))
+    except ValueError:
+        return DEFAULT_GRACE_S
+
+
 def _die_with_parent(parent: int) -> Callable[[], None]:
     """What the new process does before it becomes the command: die when the guard does."""
 
@@ -290,7 +300,7 @@ def _descendants(root: int) -> list[int]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m airtune.guard", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--grace", type=float, default=DEFAULT_GRACE_S, metavar="S", help="seconds to save the work")
+    parser.add_argument("--grace", type=float, metavar="S", help="seconds to save the work")
     parser.add_argument("--with-parent", type=int, metavar="PID", help="stop when this process, my parent, ends")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="after --: what to run")
     options = parser.parse_args(arguments)
