@@ -51,7 +51,7 @@ answers.write_text(json.dumps(said))
 
 
 def write_dataset(root: Path) -> None:
-    """Colours that the base knows, so that what has to be learned, with a prompt of 1,700 tokens, is how to say them."""
+    """Colours that the base knows: what has to be learned, with a prompt of 1,700 tokens, is how to say them."""
     colours = ("red", "green", "blue", "yellow")
     for seed, (split, count) in enumerate((("training", 32), ("validation", 20))):
         for folder in ("images", "annotations"):
