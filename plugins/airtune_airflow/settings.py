@@ -92,6 +92,10 @@ class Settings:
             schedule_timeout=reader.seconds("AIRTUNE_SCHEDULE_TIMEOUT_SECONDS", 3600),
             startup_timeout=reader.seconds("AIRTUNE_STARTUP_TIMEOUT_SECONDS", 1800),
         )
+        if settings.gpus is not None and settings.gpus > 1:
+            reader.problems.append(
+                Problem("AIRTUNE_GPUS", "a stage uses one GPU at most in this version", str(settings.gpus), "0, 1")
+            )
         templates = settings.pod_template or settings.gpu_pod_template  # one of which may name the image
         if settings.backend == "kubernetes" and settings.image is None and templates is None:
             reader.problems.append(

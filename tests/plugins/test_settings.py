@@ -56,3 +56,8 @@ def test_every_variable_that_is_read_is_explained_on_the_class_and_in_the_docume
     assert len(read) > 10
     assert read <= set(re.findall(r"``(AIRTUNE_\w+)``", Settings.__doc__ or ""))
     assert read <= set(re.findall(r"`(AIRTUNE_\w+)`", (project / "docs/airflow.md").read_text()))
+
+
+def test_more_than_one_gpu_is_refused_in_words() -> None:
+    with pytest.raises(SettingsError, match=r"AIRTUNE_GPUS: a stage uses one GPU at most.*got 4.*allowed: 0, 1"):
+        Settings.read({"AIRTUNE_GPUS": "4"})

@@ -44,6 +44,10 @@ class Verdict:
     champion_run: str | None
     same_evaluation_set: bool | None
 
+    def __str__(self) -> str:
+        """The decision in a sentence."""
+        return f"{self.decision}: {self.reason} ({self.metric} {self.challenger:.4g})"
+
     def to_json(self) -> dict[str, Any]:
         """The content of ``evaluation/gate.json``."""
         return asdict(self)

@@ -159,6 +159,17 @@ class Resolution(_Frozen):
     estimate: dict[str, Any]
     facts: dict[str, Any]
 
+    def __str__(self) -> str:
+        """What a person at a terminal wants to know: the settings that airtune chose, why, and its advice."""
+        chosen = [entry for entry in self.entries if entry.source == "auto"]
+        width = max((len(entry.path) for entry in chosen), default=0)
+        said = {source: sum(entry.source == source for entry in self.entries) for source in ("user", "auto", "default")}
+        counted = f"{said['user']} asked for, {said['default']} by default, {said['auto']} worked out"
+        lines = [f"{len(self.entries)} settings: {counted}"]
+        lines += [f"  {entry.path:<{width}}  {entry.value}  ({entry.reason.rstrip('.')})" for entry in chosen]
+        lines += [f"warning: {warning}" for warning in self.warnings]
+        return "\n".join(lines)
+
     def to_json(self) -> str:
         """The file's text: indented JSON with a final newline."""
         return self.model_dump_json(indent=2) + "\n"
