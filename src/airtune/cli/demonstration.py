@@ -131,4 +131,6 @@ def _tell(end: Ending, summary: dict[str, Any], folder: Path) -> None:
     if report is not None:
         OUT.print(f"report: {escape(str(report))}")
     OUT.print(f"figures: {escape(str(folder / 'summary.json'))}")
+    if end.run is not None:
+        OUT.print(f"to look at it again: airtune up, then airtune show {escape(end.run.uri)}", style="dim")
     tell_ending(end)

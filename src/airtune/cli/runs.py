@@ -50,6 +50,8 @@ def submit(
         print_json(summary(end))
     else:
         tell_ending(end)
+        if end.run is not None:
+            OUT.print(f"airtune show {escape(end.run.uri)}", style="dim")
     raise typer.Exit(end.exit_code)
 
 
@@ -94,8 +96,6 @@ def tell_ending(end: Ending) -> None:
         tell_problems(end.problems)
         where = f" in {escape(end.dag_run.failed_task)}" if end.dag_run.failed_task else ""
         OUT.print(f"[bold red]failed[/]{where} (exit code {end.exit_code})")
-    if end.run is not None:
-        OUT.print(f"airtune show {escape(end.run.uri)}", style="dim")
 
 
 def _submitted(dag_run_id: str, url: str, as_json: bool) -> None:
