@@ -1,6 +1,6 @@
 """Make the tiny base model that the demo and the tests fine-tune.
 
-    python include/configs/demo/make_tiny_vlm.py --out include/configs/demo/tiny-vlm --minutes 40
+    python include/configs/demo/make_tiny_vlm.py --out include/configs/demo/tiny-vlm --minutes 36
 
 The result is a real Qwen3-VL of about half a million parameters: config, weights (safetensors, bfloat16), tokenizer,
 image and video processor, chat template, generation config. It is trained from nothing on drawn pictures in three
