@@ -31,12 +31,17 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def _served(base: Path) -> dict[str, bytes]:
+    """A base's files without its model card, which is about the base and not about the bundle."""
+    return {name: content for name, content in _files(base).items() if name != "README.md"}
+
+
 def test_for_lora_model_full_is_the_base_byte_for_byte(file_root: str, make_run: MakeRun) -> None:
     run = make_run(file_root)
     assert assemble(run, _resolved(run), TINY).folders == ("model_full", "model_adapter")
     full = _files(run.workspace / "model_full")
     full.pop("run.json")
-    assert full == _files(TINY)
+    assert full == _served(TINY)
 
 
 def test_a_second_assembly_writes_nothing(file_root: str, make_run: MakeRun) -> None:
@@ -84,7 +89,7 @@ def test_only_what_serving_needs_is_taken_from_the_base(file_root: str, make_run
     run = make_run(file_root)
     assemble(run, _resolved(run), base)
     names = set(_files(run.workspace / "model_full"))
-    assert names == {*_files(TINY), *wanted, "run.json"}
+    assert names == {*_served(TINY), *wanted, "run.json"}
     assert (run.workspace / "model_full/run.json").read_text() != "from the base"
 
 
@@ -100,7 +105,7 @@ def test_for_sft_model_full_has_the_trained_weights_and_everything_to_serve_them
     manifest = read_manifest(run)
     assert manifest is not None
     listed = {record.path: record.sha256 for record in manifest.files if record.path.startswith("model_")}
-    assert set(listed) == {f"model_full/{name}" for name in (*_files(TINY), "run.json")}
+    assert set(listed) == {f"model_full/{name}" for name in (*_served(TINY), "run.json")}
     assert listed["model_full/model.safetensors"] == hashlib.sha256(weights).hexdigest()
     base = hashlib.sha256((TINY / "model.safetensors").read_bytes()).hexdigest()
     assert (
@@ -141,7 +146,7 @@ def test_a_base_on_s3_is_published_and_a_missing_shard_is_named(
     run = make_run(s3_root, base=base)
     publish(run, answer=echo)
     published = {info.key.removeprefix("model_full/") for info in run.store.list("model_full")}
-    assert published == {*_files(large_base), "run.json"}
+    assert published == {*_served(large_base), "run.json"}
     store.delete("model-00002-of-00002.safetensors")
     other = make_run(s3_root, "run-2", base=base)
     with pytest.raises(SettingsError, match=r"model-00002-of-00002\.safetensors"):
