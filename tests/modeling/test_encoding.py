@@ -115,8 +115,43 @@ def test_special_tokens_are_not_added_a_second_time(encoder: Any) -> None:
 
 
 def test_a_placeholder_without_a_picture_is_refused_in_words(encoder: Any) -> None:
-    with pytest.raises(DataError, match="the model's processor refuses it"):
+    with pytest.raises(DataError, match="its text has 2 places for its 1 pictures"):
         encoder.encode("", "What is <|image_pad|>?", [picture()], "a")
+
+
+def test_a_picture_mark_in_the_text_of_a_sample_without_pictures_is_refused_in_words(encoder: Any) -> None:
+    with pytest.raises(DataError, match="the model's processor refuses it"):
+        encoder.encode("", "What is <|image_pad|>?", [], "a")
+
+
+def test_pictures_processed_one_by_one_are_what_the_processor_makes_of_them_together(encoder: Any) -> None:
+    import torch
+
+    pictures = [picture(64, 64), picture(128, 70), picture(40, 90)]
+    ours = encoder.collate([encoder.encode("Be brief.", "What?", pictures)], padding="right")
+    text = encoder.prompt_text("Be brief.", 3, "What?")
+    theirs = encoder.processor(text=[text], images=pictures, return_tensors="pt")
+    assert set(ours) == set(theirs)
+    for name, value in theirs.items():
+        assert ours[name].dtype == value.dtype
+        assert torch.equal(ours[name], value), name
+
+
+def test_each_token_of_a_picture_says_whose_it_is(encoder: Any) -> None:
+    from airtune.modeling.loading import image_tokens
+
+    encoded = encoder.encode("", "What?", [picture(64, 64), picture(128, 64)], "a")
+    owners = encoded.picture.tolist()
+    image = encoder.processor.image_token_id
+    assert [owner >= 0 for owner in owners] == [token == image for token in encoded.tokens["input_ids"].tolist()]
+    assert [owners.count(number) for number in (0, 1)] == image_tokens(encoder.processor, [(64, 64), (64, 128)])
+
+
+def test_samples_with_and_without_pictures_share_a_batch(encoder: Any) -> None:
+    seen, text = encoder.encode("", "A?", [picture()], "b"), encoder.encode("", "A?", [], "b")
+    batch = encoder.collate([text, seen], padding="right")
+    assert batch["mm_token_type_ids"].sum(1).tolist() == [0, 16]
+    assert batch["image_grid_thw"].tolist() == [[1, 8, 8]]
 
 
 def test_a_template_that_ends_no_turn_gets_the_tokenizers_end_token(encoder: Any) -> None:

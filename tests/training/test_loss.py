@@ -57,18 +57,23 @@ def test_a_last_step_that_is_not_full_counts_its_own_tokens(assemble: Assemble) 
 
 
 def test_the_loss_on_label_positions_is_the_loss_on_all_positions(assemble: Assemble) -> None:
+    """And the output layer sees these positions and no others."""
     import torch
 
-    from airtune.training.loss import label_tokens, summed_loss, takes_positions
+    from airtune.training.loss import output_layer, summed_loss
 
     pieces = assemble()
-    batch = pieces.trainer.data_collator([pieces.train[index] for index in range(4)])
-    batch.pop("sample_ids")
-    labels = batch.pop("labels")
-    assert takes_positions(pieces.model)
+    samples = [pieces.train[index].encoded for index in range(4)]
+    (row,) = pieces.trainer.data_collator([pieces.train[index] for index in range(4)])["rows"]
+    batch = pieces.encoder.collate(samples, padding="right")
+    assert len(row.targets) == int((batch["labels"] != -100).sum()) < batch["labels"].numel() / 2
+    seen: list[Any] = []
+    hook = output_layer(pieces.model).register_forward_hook(lambda layer, given, logits: seen.append(logits.shape))
     with torch.no_grad():
-        ours = summed_loss(pieces.model, batch, labels) / label_tokens(labels)
-        theirs = pieces.model(**batch, labels=labels).loss
+        ours = summed_loss(pieces.model, row) / len(row.targets)
+        theirs = pieces.model(**batch).loss
+    hook.remove()
+    assert [shape[:2].numel() for shape in seen] == [len(row.targets), batch["labels"].numel()]
     assert float(ours) == pytest.approx(float(theirs), rel=1e-6)
 
 

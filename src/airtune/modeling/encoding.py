@@ -1,9 +1,12 @@
-"""From texts and pictures to tensors: one sample at a time, then a padded batch. Nothing is ever cut off."""
+"""From texts and pictures to tensors: one picture at a time, one sample at a time, then a padded batch.
+
+A picture is processed alone and once, whatever number of samples show it. Nothing is ever cut off.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import torch
@@ -17,6 +20,35 @@ IGNORED: Final = -100
 """The label of a token on which nothing is learned."""
 
 
+NO_PICTURE: Final = -1
+"""Stands in :attr:`Encoded.picture` for a token of text."""
+
+TOKEN_LEVEL: Final = frozenset({"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"})
+"""What a processor says of each token; everything else that it gives is of the pictures."""
+
+Vision = dict[str, torch.Tensor]
+"""What the model gets of one picture (``pixel_values``, ``image_grid_thw``, ``image_sizes`` ...), as its processor
+made it of that picture alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One processed picture.
+
+    Attributes:
+        tokens: the token-level inputs that its placeholder in the text becomes, each of shape (tokens,).
+        vision: what the model sees of it.
+    """
+
+    tokens: dict[str, torch.Tensor]
+    vision: Vision
+
+    @property
+    def bytes(self) -> int:
+        """How much memory it takes."""
+        return sum(size_in_bytes(tensors) for tensors in (self.tokens, self.vision))
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """One sample as numbers.
@@ -25,13 +57,14 @@ class Encoded:
         tokens: per token-level input of the model (``input_ids``, ``attention_mask``, ``mm_token_type_ids`` ...) a
             tensor of shape (length,).
         labels: shape (length,): the token itself where it is to be learned, else -100; None for a prompt alone.
-        vision: what the model gets of the pictures (``pixel_values``, ``image_grid_thw`` ...), shaped as the
-            processor made it for this sample.
+        vision: its pictures in their order.
+        picture: shape (length,): which of its pictures a token belongs to, counted from 0; -1 for text.
     """
 
     tokens: dict[str, torch.Tensor]
     labels: torch.Tensor | None
-    vision: dict[str, torch.Tensor] = field(default_factory=dict)
+    vision: tuple[Vision, ...]
+    picture: torch.Tensor
 
     @property
     def length(self) -> int:
@@ -88,68 +121,106 @@ class Encoder:
         """Tokens of a rendered prompt in which each picture is one placeholder."""
         return len(self.processor.tokenizer(text, add_special_tokens=self._adds_special_tokens(text))["input_ids"])
 
+    def see(self, image: Image.Image) -> Picture:
+        """One picture, processed alone.
+
+        Raises:
+            DataError: the processor cannot take it.
+        """
+        features = self._processed(text=[self.processor.image_token], images=[image], add_special_tokens=False)
+        return Picture(*_by_level(features))
+
     def encode(
-        self, system_prompt: str, prompt: str, images: Sequence[Image.Image], target: str | None = None
+        self, system_prompt: str, prompt: str, images: Sequence[Image.Image | Picture], target: str | None = None
     ) -> Encoded:
         """One sample; with a target the labels are the answer and the end of its turn, and nothing else.
 
         Prompt and answer are tokenised apart and joined, so that training sees exactly the prompt tokens that
-        generation will start from.
+        generation will start from. The placeholder of a picture is one control token, which text around it is
+        never merged with; it is replaced by the tokens that the processor makes of it.
+
+        Args:
+            system_prompt: text of the system turn, or empty.
+            prompt: the user's text.
+            images: the pictures, or what :meth:`see` made of them before.
+            target: the assistant's text; None for a prompt alone.
 
         Raises:
             DataError: the processor cannot take this sample, or no label is left.
         """
         text = self.prompt_text(system_prompt, len(images), prompt)
-        try:
-            features = self.processor(
-                text=[text],
-                images=list(images) or None,
-                add_special_tokens=self._adds_special_tokens(text),
-                return_tensors="pt",
-            )
-        except (ValueError, IndexError, RuntimeError) as error:
-            raise DataError(Problem("sample", f"the model's processor refuses it: {error}")) from error
-        shape = features["input_ids"].shape
-        tokens = {name: value[0] for name, value in features.items() if _is_token_level(value, shape)}
+        special = self._adds_special_tokens(text)
+        pictures = [image if isinstance(image, Picture) else self.see(image) for image in images]
+        if pictures:
+            ids = self.processor.tokenizer(text, add_special_tokens=special, return_tensors="pt")["input_ids"][0]
+            tokens, picture = self._with_pictures(ids, pictures)
+        else:
+            tokens, _ = _by_level(self._processed(text=[text], add_special_tokens=special))
+            picture = torch.full_like(tokens["input_ids"], NO_PICTURE)
         tokens.setdefault("attention_mask", torch.ones_like(tokens["input_ids"]))
-        vision = {name: value for name, value in features.items() if not _is_token_level(value, shape)}
-        if target is None:
-            return Encoded(tokens, None, vision)
-        return self._with_target(tokens, vision, target)
+        encoded = Encoded(tokens, None, tuple(each.vision for each in pictures), picture)
+        return encoded if target is None else self._with_target(encoded, target)
 
     def collate(self, samples: Sequence[Encoded], *, padding: Literal["left", "right"]) -> dict[str, torch.Tensor]:
-        """One batch of equal length: padded on the right to train, on the left to generate.
+        """One batch of equal length as the model takes it: see :meth:`pad`, and the pictures of all rows joined."""
+        return {**self.pad(samples, padding), **join_pictures([each for sample in samples for each in sample.vision])}
+
+    def pad(self, samples: Sequence[Encoded], padding: Literal["left", "right"]) -> dict[str, torch.Tensor]:
+        """Samples below each other: padded on the right to train, on the left to generate.
 
         Returns:
-            Token-level inputs and ``labels`` of shape (rows, longest), and the pictures of all rows joined.
+            Token-level inputs, and ``labels`` where every sample has some, of shape (rows, longest).
         """
         longest = max(sample.length for sample in samples)
-        names = list(samples[0].tokens)
         batch = {
-            name: torch.stack([_pad(row.tokens[name], longest, self._padding_value(name), padding) for row in samples])
-            for name in names
+            name: torch.stack([_pad(row, longest, self._padding_value(name), padding) for row in rows])
+            for name, rows in token_level([sample.tokens for sample in samples]).items()
         }
         labels = [row.labels for row in samples if row.labels is not None]
         if len(labels) == len(samples):
             batch["labels"] = torch.stack([_pad(row, longest, IGNORED, padding) for row in labels])
-        for name in dict.fromkeys(name for row in samples for name in row.vision):
-            batch[name] = join([row.vision[name] for row in samples if name in row.vision])
         return batch
 
-    def _with_target(self, tokens: dict[str, torch.Tensor], vision: dict[str, torch.Tensor], target: str) -> Encoded:
-        answer = torch.tensor(self.target_ids(target), dtype=tokens["input_ids"].dtype)
-        prompt_length = tokens["input_ids"].shape[0]
+    def _processed(self, **arguments: Any) -> Any:
+        try:
+            return self.processor(**arguments, return_tensors="pt")
+        except (ValueError, IndexError, RuntimeError) as error:
+            raise DataError(Problem("sample", f"the model's processor refuses it: {error}")) from error
+
+    def _with_pictures(
+        self, ids: torch.Tensor, pictures: Sequence[Picture]
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """The tokens of a text with each placeholder replaced, and whose picture each token is."""
+        placeholder = self.processor.tokenizer.convert_tokens_to_ids(self.processor.image_token)
+        places = (ids == placeholder).nonzero().flatten().tolist()
+        if len(places) != len(pictures):
+            raise DataError(
+                Problem("sample", f"its text has {len(places)} places for its {len(pictures)} pictures",
+                        fix=f"keep the model's own mark of a picture, {self.processor.image_token}, out of the text")
+            )  # fmt: skip
+        parts: list[dict[str, torch.Tensor]] = []
+        owners: list[torch.Tensor] = []
+        for number, (begin, end) in enumerate(zip([-1, *places], [*places, len(ids)], strict=True), start=-1):
+            if number >= 0:
+                parts.append(pictures[number].tokens)
+                owners.append(torch.full_like(parts[-1]["input_ids"], number))
+            parts.append({"input_ids": ids[begin + 1 : end], "attention_mask": torch.ones_like(ids[begin + 1 : end])})
+            owners.append(torch.full_like(parts[-1]["input_ids"], NO_PICTURE))
+        return {name: torch.cat(values) for name, values in token_level(parts).items()}, torch.cat(owners)
+
+    def _with_target(self, prompt: Encoded, target: str) -> Encoded:
+        ids = prompt.tokens["input_ids"]
+        answer = torch.tensor(self.target_ids(target), dtype=ids.dtype)
+        prompt_length = prompt.length
         learned = torch.tensor([int(token) not in self.never_labels for token in answer])
         labels = torch.full((prompt_length + answer.shape[0],), IGNORED, dtype=torch.long)
         labels[prompt_length:] = torch.where(learned, answer, torch.full_like(answer, IGNORED))
         if not bool((labels != IGNORED).any()):
             raise DataError(Problem("sample", "has nothing to learn: its answer is empty"))
         continued = {"input_ids": answer, "attention_mask": torch.ones_like(answer)}
-        joined = {
-            name: torch.cat([value, continued.get(name, torch.zeros_like(answer)).to(value.dtype)])
-            for name, value in tokens.items()
-        }
-        return Encoded(joined, labels, vision)
+        joined = {name: torch.cat(values) for name, values in token_level([prompt.tokens, continued]).items()}
+        picture = torch.cat([prompt.picture, torch.full_like(answer, NO_PICTURE)])
+        return Encoded(joined, labels, prompt.vision, picture)
 
     def _adds_special_tokens(self, text: str) -> bool:
         # The library's own rule for rendered chats: a template that writes the first token must not get a second.
@@ -160,8 +231,28 @@ class Encoder:
         return self.pad_id if name == "input_ids" else 0
 
 
+def token_level(parts: Sequence[dict[str, torch.Tensor]]) -> dict[str, list[torch.Tensor]]:
+    """By name the token-level inputs of several pieces of text; a piece without one has zeros there."""
+    types = {name: value.dtype for part in parts for name, value in part.items()}
+    return {
+        name: [part[name] if name in part else torch.zeros_like(part["input_ids"], dtype=dtype) for part in parts]
+        for name, dtype in types.items()
+    }
+
+
+def join_pictures(pictures: Sequence[Vision]) -> dict[str, torch.Tensor]:
+    """Several pictures as one model takes them, in this order."""
+    names = dict.fromkeys(name for picture in pictures for name in picture)
+    return {name: join([picture[name] for picture in pictures if name in picture]) for name in names}
+
+
+def size_in_bytes(tensors: dict[str, torch.Tensor]) -> int:
+    """How much memory these tensors take."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
 def join(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The pictures of several samples in one tensor: along the first axis; other axes are filled up with zeros."""
+    """What several pictures have of one name, joined along the first axis; other axes are filled up with zeros."""
     if len({tensor.shape[1:] for tensor in tensors}) > 1:
         largest = [max(sizes) for sizes in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
         tensors = [_fill(tensor, largest) for tensor in tensors]
@@ -179,5 +270,7 @@ def _pad(row: torch.Tensor, length: int, value: int, side: str) -> torch.Tensor:
     return torch.nn.functional.pad(row, (missing, 0) if side == "left" else (0, missing), value=value)
 
 
-def _is_token_level(value: Any, shape: torch.Size) -> bool:
-    return isinstance(value, torch.Tensor) and value.shape == shape
+def _by_level(features: Any) -> tuple[dict[str, torch.Tensor], Vision]:
+    """What a processor made of one text with at most one picture: of its tokens, and of the picture."""
+    tokens = {name: value[0] for name, value in features.items() if name in TOKEN_LEVEL}
+    return tokens, {name: value for name, value in features.items() if name not in TOKEN_LEVEL}

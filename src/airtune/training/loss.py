@@ -1,50 +1,67 @@
-"""The loss: cross entropy of the answer's tokens, computed where there are labels and nowhere else."""
+"""The loss: cross entropy of the answers' tokens, computed where there are labels and nowhere else."""
 
 from __future__ import annotations
 
-import inspect
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional
 
-from airtune.modeling.encoding import IGNORED
+from airtune.errors import DefectError, Problem
+from airtune.training.rows import Row
 
 
-def label_tokens(labels: torch.Tensor) -> int:
-    """How many tokens of a batch (rows, length) are learned: the first token of a row is predicted from nothing."""
-    return int((labels[:, 1:] != IGNORED).sum())
+def summed_loss(model: Any, row: Row) -> torch.Tensor:
+    """The sum of the cross entropies of a row's targets, as a float32 scalar.
 
-
-def summed_loss(model: Any, inputs: dict[str, Any], labels: torch.Tensor) -> torch.Tensor:
-    """The sum over all label tokens of their cross entropy, as a float32 scalar.
-
-    The output layer runs on the columns in which any row has a label. With a vocabulary of 150,000 and answers of a
-    tenth of the text that is a tenth of its memory; the loss is the same.
+    The output layer runs on the places that predict a target. With a vocabulary of 150,000 and answers of a tenth of
+    the text that is a tenth of its memory; the loss is the same.
 
     Args:
-        model: an image-text-to-text model, with or without adapters.
-        inputs: its inputs, without labels.
-        labels: shape (rows, length); -100 where nothing is learned.
+        model: an image-text-to-text model, with or without adapters, wrapped for several processes or not.
+        row: on the model's device.
     """
-    columns = (labels[:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(1)
-    targets = labels[:, columns + 1]
-    if takes_positions(model):
-        logits = model(**inputs, logits_to_keep=columns, use_cache=False).logits
-    else:
-        logits = model(**inputs, use_cache=False).logits[:, columns]
-    return functional.cross_entropy(
-        logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
-    )
+    with predicting_only(model, row.sources):
+        logits = model(**row.model_inputs(), use_cache=False).logits
+    return functional.cross_entropy(logits.float().flatten(0, -2), row.targets, reduction="sum")
 
 
-def takes_positions(model: Any) -> bool:
-    """Whether the model can compute its output layer on chosen columns."""
-    while hasattr(model, "module"):
+@contextlib.contextmanager
+def predicting_only(model: Any, places: torch.Tensor) -> Iterator[None]:
+    """Within, the model's output layer runs on these places only, whatever the architecture.
+
+    The choice is made at the door of the layer: what a model does with its logits afterwards (Gemma caps them) it
+    does to what is left. Logits have the shape (1, k, vocabulary).
+
+    Args:
+        model: the model.
+        places: shape (k,), in the flattened (rows * length) hidden states.
+    """
+
+    def choose(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        del layer
+        hidden, *rest = inputs
+        return (hidden.flatten(0, -2)[places].unsqueeze(0), *rest)
+
+    hook = output_layer(model).register_forward_pre_hook(choose)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def output_layer(model: Any) -> nn.Module:
+    """The layer that makes logits of hidden states.
+
+    Raises:
+        DefectError: the model does not say which it is.
+    """
+    while hasattr(model, "module"):  # around it in several processes
         model = model.module
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    known = getattr(base, "_airtune_takes_positions", None)
-    if known is None:
-        known = "logits_to_keep" in inspect.signature(type(base).forward).parameters
-        base._airtune_takes_positions = known
-    return bool(known)
+    layer = model.get_output_embeddings()
+    if not isinstance(layer, nn.Module):
+        raise DefectError(Problem("model", f"{type(model).__name__} does not say which layer makes its logits"))
+    return layer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
 import torch
@@ -13,24 +13,35 @@ from torch.utils.data import Dataset, Sampler
 from airtune.datasets.images import Images
 from airtune.datasets.record import Record
 from airtune.errors import AirtuneError, DataError, Problem
-from airtune.modeling.encoding import Encoded, Encoder
+from airtune.modeling.encoding import Encoded, Encoder, Picture, size_in_bytes
+from airtune.training.rows import padded_row
 
 CACHE_BYTES: Final = 512 * 2**20
 """How much of processed pictures and of texts is kept, so that a small dataset is decoded once and not every epoch."""
 
+ROWS: Final = "rows"
+TOKENS: Final = "tokens"
 SAMPLE_IDS: Final = "sample_ids"
 FAILURE: Final = "failure"
-LABELS: Final = "labels"
 
 Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One encoded sample, or the reason why there is none (an error does not survive the way out of a worker)."""
+    """One encoded sample, or the reason why there is none (an error does not survive the way out of a worker).
+
+    Attributes:
+        id: of its record.
+        encoded: the sample as numbers.
+        digests: sha256 (hex) of its pictures' files, in the order of ``encoded.vision``.
+        failure: why there is no sample.
+    """
 
     id: str
     encoded: Encoded | None
+    digests: tuple[str, ...] = ()
     failure: AirtuneError | None = None
 
 
@@ -60,8 +71,8 @@ class Samples(Dataset[Sample]):
         self._images = images
         self._system_prompt = system_prompt
         self._longest = longest
-        self._pictures: Kept[tuple[str, ...]] = Kept(cache_bytes * 3 // 4)
-        self._texts: Kept[int] = Kept(cache_bytes // 4)
+        self._pictures: Kept[str, Picture] = Kept(cache_bytes * 3 // 4)
+        self._texts: Kept[int, Encoded] = Kept(cache_bytes // 4)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -69,68 +80,88 @@ class Samples(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         record = self.records[index]
         try:
-            return Sample(record.id, self._encoded(index, record))
+            return Sample(record.id, self._encoded(index, record), record.image_digests)
         except AirtuneError as error:
-            return Sample(record.id, None, _named(error, record))
+            return Sample(record.id, None, failure=_named(error, record))
 
     def _encoded(self, index: int, record: Record) -> Encoded:
+        images = zip(record.images, record.image_digests, strict=True)
+        pictures = [self._picture(key, digest) for key, digest in images]
         text = self._texts.get(index)
-        vision = self._pictures.get(record.image_digests)
-        if text is not None and vision is not None:
-            return Encoded({name: value for name, value in text.items() if name != LABELS}, text[LABELS], vision)
-        pictures = self._images.load_all(record)
+        if text is not None:
+            return replace(text, vision=tuple(picture.vision for picture in pictures))
         encoded = self._encoder.encode(self._system_prompt, record.prompt, pictures, record.target)
         if encoded.length > self._longest:
             raise DataError(
                 Problem("sample", f"has {encoded.length} tokens, more than was predicted from its picture's size",
                         allowed=f"<= {self._longest}", fix="lower maxPixels or raise maxSequenceLength")
             )  # fmt: skip
-        if encoded.labels is not None:
-            self._texts.put(index, {**encoded.tokens, LABELS: encoded.labels})
-        self._pictures.put(record.image_digests, encoded.vision)
+        text = replace(encoded, vision=())
+        self._texts.put(index, text, size_in_bytes(text.tokens) * 2)  # labels and owners are as large as two inputs
         return encoded
 
+    def _picture(self, key: str, digest: str) -> Picture:
+        kept = self._pictures.get(digest)
+        if kept is not None:
+            return kept
+        picture = self._encoder.see(self._images.load(key, digest))
+        self._pictures.put(digest, picture, picture.bytes)
+        return picture
 
-class Kept(Generic[Key]):
-    """Tensors that were made before, the least recently used leaving first when room (bytes) runs out."""
+
+class Kept(Generic[Key, Value]):
+    """What was made before, the least recently used leaving first when room (bytes) runs out."""
 
     def __init__(self, room: int) -> None:
         self._room = room
         self._used = 0
-        self._kept: OrderedDict[Key, dict[str, torch.Tensor]] = OrderedDict()
+        self._kept: OrderedDict[Key, tuple[Value, int]] = OrderedDict()
 
-    def get(self, key: Key) -> dict[str, torch.Tensor] | None:
+    def get(self, key: Key) -> Value | None:
         """What was kept under this key."""
         found = self._kept.get(key)
-        if found is not None:
-            self._kept.move_to_end(key)
-        return found
+        if found is None:
+            return None
+        self._kept.move_to_end(key)
+        return found[0]
 
-    def put(self, key: Key, tensors: dict[str, torch.Tensor]) -> None:
-        """Keeps these tensors, if they fit at all."""
-        size = _bytes(tensors)
+    def put(self, key: Key, value: Value, size: int) -> None:
+        """Keeps this value of ``size`` bytes, if it fits at all."""
         if key in self._kept or size > self._room:
             return
         while self._used + size > self._room:
-            _, dropped = self._kept.popitem(last=False)
-            self._used -= _bytes(dropped)
-        self._kept[key] = tensors
+            _, (_, freed) = self._kept.popitem(last=False)
+            self._used -= freed
+        self._kept[key] = (value, size)
         self._used += size
 
 
 class Batches:
-    """Makes training batches of samples: padded on the right, with the samples' names for error messages."""
+    """Makes micro-batches of samples: rows, with the samples' names for error messages.
+
+    Args:
+        encoder: see :class:`airtune.modeling.encoding.Encoder`.
+    """
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
-        """The model's inputs, ``labels``, and ``sample_ids``; or ``failure`` when a sample could not be made."""
+        """One micro-batch.
+
+        Returns:
+            ``rows`` (list of :class:`airtune.training.rows.Row`, each for one forward and backward), ``sample_ids``,
+            and ``tokens``, the samples' tokens without padding; or ``failure`` when a sample could not be made.
+        """
         failure = next((sample.failure for sample in samples if sample.failure is not None), None)
-        encoded = [sample.encoded for sample in samples if sample.encoded is not None]
         if failure is not None:
             return {FAILURE: failure}
-        return {**self._encoder.collate(encoded, padding="right"), SAMPLE_IDS: [sample.id for sample in samples]}
+        encoded = [sample.encoded for sample in samples if sample.encoded is not None]
+        return {
+            ROWS: [padded_row(self._encoder, encoded, [digest for sample in samples for digest in sample.digests])],
+            SAMPLE_IDS: [sample.id for sample in samples],
+            TOKENS: sum(each.length for each in encoded),
+        }
 
 
 class EpochOrder(Sampler[int]):
@@ -166,7 +197,3 @@ def _named(error: AirtuneError, record: Record) -> AirtuneError:
         for problem in error.problems
     ]
     return DataError(problems) if isinstance(error, DataError) else type(error)(problems)
-
-
-def _bytes(tensors: dict[str, torch.Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

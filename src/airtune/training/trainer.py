@@ -7,6 +7,7 @@ states alone), checkpoints (atomic), and the answer to a loss that is no longer 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable
@@ -24,11 +25,12 @@ from airtune.stores.run_directory import RunDirectory
 from airtune.training import checkpoints
 from airtune.training.flow import Flow
 from airtune.training.journal import Journal
-from airtune.training.loss import label_tokens, summed_loss
+from airtune.training.loss import summed_loss
 from airtune.training.mirror import Mirror
 from airtune.training.optimization import optimizer_and_settings, scheduler
 from airtune.training.pace import Pace
-from airtune.training.samples import FAILURE, SAMPLE_IDS, Batches, EpochOrder, Samples
+from airtune.training.rows import Row
+from airtune.training.samples import FAILURE, ROWS, SAMPLE_IDS, TOKENS, Batches, EpochOrder, Samples
 from airtune.training.stopping import StopRequest, evaluations_without_gain
 from airtune.training.weights import load_trained, save_trained_weights
 
@@ -72,7 +74,6 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
         around: everything else.
     """
 
-    loss_is_scaled_for_ga = True
     lr_scheduler: Any
     control: Any
 
@@ -102,9 +103,6 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
             eval_dataset=validation,
             optimizer_cls_and_kwargs=optimizer_and_settings(run, arguments.device),
         )
-        # The Qwen and Gemma families declare otherwise; the loss below is ours and takes the count of tokens.
-        self.model_accepts_loss_kwargs = True
-        self._loss_shifts_labels = True
         self.steps_per_epoch = math.ceil(len(train) / (run.batch_size * run.gradient_accumulation))
         self.remove_callback(PrinterCallback)
         self.add_callback(Flow(self))
@@ -140,24 +138,43 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
     # ---- the loss -----------------------------------------------------------------------------------------------
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
-        """The micro-batches of one step with the number of label tokens in all of them."""
+        """The micro-batches of one step with the number of label tokens in all of them, on all devices."""
         batches = list(itertools.islice(epoch_iterator, num_batches))
         self._ids = []
+        labels = torch.zeros((), dtype=torch.long, device=device)
         for batch in batches:
             if FAILURE in batch:
                 raise batch[FAILURE]
-            self._ids += batch.pop(SAMPLE_IDS)
-            self.state.num_input_tokens_seen += int(batch["attention_mask"].sum())
-        return batches, self._get_num_items_in_batch(batches, device)
+            self._ids += batch[SAMPLE_IDS]
+            self.state.num_input_tokens_seen += batch[TOKENS]
+            labels += sum(len(row.targets) for row in batch[ROWS])
+        return batches, self.accelerator.reduce(labels, reduction="sum")
 
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """This micro-batch's share of the loss: its summed token losses over the tokens of the effective batch."""
-        if return_outputs or num_items_in_batch is None:
-            raise DefectError(Problem("compute_loss", "is only for training steps with counted tokens"))
-        labels = inputs.pop("labels")
-        return summed_loss(model, inputs, labels) / num_items_in_batch
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """Forward and backward of one micro-batch, row by row.
+
+        Each row's summed token losses are divided by the label tokens of the whole effective batch: the Qwen and
+        Gemma families would weigh micro-batches alike instead, and an update would depend on how it was cut up.
+        Gradients of several devices are averaged, hence the factor.
+
+        Returns:
+            This micro-batch's share of the loss.
+        """
+        model.train()
+        rows = inputs[ROWS]
+        loss = torch.zeros((), device=self.args.device)
+        for number, row in enumerate(rows, start=1):
+            # Devices exchange gradients after the last row of the last micro-batch; the loop sees to the latter.
+            waiting = self.accelerator.no_sync(model) if number < len(rows) else contextlib.nullcontext()
+            with waiting:
+                share = self._row_loss(model, row) / num_items_in_batch * self.accelerator.num_processes
+                self.accelerator.backward(share)
+            loss += share.detach()
+        return loss
+
+    def _row_loss(self, model: Any, row: Row) -> torch.Tensor:
+        with self.compute_loss_context_manager():
+            return summed_loss(model, row.to(self.args.device))
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """The gradient's norm before clipping; the loop asks for it before each update, so this is where to stop."""
@@ -240,11 +257,9 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
                 batch = self.data_collator([samples[index] for index in range(start, min(start + size, len(samples)))])
                 if FAILURE in batch:
                     raise batch[FAILURE]
-                batch.pop(SAMPLE_IDS)
-                batch = self._prepare_inputs(batch)
-                labels = batch.pop("labels")
-                loss += float(summed_loss(self.model, batch, labels))
-                tokens += label_tokens(labels)
+                for row in batch[ROWS]:
+                    loss += float(self._row_loss(self.model, row))
+                    tokens += len(row.targets)
         self.model.train()
         metrics = {"eval_loss": loss / max(tokens, 1)}
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)

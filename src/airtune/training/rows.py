@@ -1,0 +1,76 @@
+"""A row: what the model computes in one forward and backward pass, and what it is to predict where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from airtune.modeling.encoding import IGNORED, Encoded, Encoder, Vision, join_pictures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The inputs of one pass, of n rows of t tokens.
+
+    Attributes:
+        inputs: what the model gets of the tokens: ``input_ids`` (n, t), masks, positions ...
+        pictures: the pictures in the order of their tokens.
+        digests: sha256 (hex) of each picture's file; empty where nobody knows them.
+        sources: shape (k,): the places, in the flattened (n * t) hidden states, from which a token is predicted.
+        targets: shape (k,): the tokens to predict. A place may have several, each at its own index.
+    """
+
+    inputs: dict[str, torch.Tensor]
+    pictures: tuple[Vision, ...]
+    digests: tuple[str, ...]
+    sources: torch.Tensor
+    targets: torch.Tensor
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens the model computes for this row, padding included."""
+        return int(self.inputs["input_ids"].numel())
+
+    def model_inputs(self) -> dict[str, Any]:
+        """The model's arguments."""
+        return {**self.inputs, **join_pictures(self.pictures)}
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Row:
+        """The same row on a device."""
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Row:
+        """The same row in memory from which a GPU copies without waiting; torch's data loader asks for it."""
+        return self._mapped(torch.Tensor.pin_memory)
+
+    def _mapped(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Row:
+        return Row(
+            {name: change(value) for name, value in self.inputs.items()},
+            tuple({name: change(value) for name, value in picture.items()} for picture in self.pictures),
+            self.digests,
+            change(self.sources),
+            change(self.targets),
+        )
+
+
+def padded_row(encoder: Encoder, samples: Sequence[Encoded], digests: Sequence[str] = ()) -> Row:
+    """One sample below the other, padded on the right to the longest: what every architecture can compute.
+
+    Args:
+        encoder: pads.
+        samples: with labels.
+        digests: of all their pictures.
+    """
+    batch = encoder.pad(samples, "right")
+    labels = batch.pop("labels")
+    predicts = torch.zeros_like(labels, dtype=torch.bool)
+    predicts[:, :-1] = labels[:, 1:] != IGNORED  # the first token of a row is predicted from nothing
+    sources = predicts.flatten().nonzero().squeeze(1)
+    pictures = tuple(picture for sample in samples for picture in sample.vision)
+    return Row(batch, pictures, tuple(digests), sources, labels.flatten()[sources + 1])
