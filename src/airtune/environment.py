@@ -10,8 +10,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from airtune.errors import Problem, SettingsError
+
+Default = TypeVar("Default", float, None)
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,10 @@ class Environment:
             (``AIRTUNE_ALLOW_REMOTE_CODE=1``).
         store_patience: seconds to go on trying when a store has stopped answering
             (``AIRTUNE_STORE_PATIENCE``; default 180).
+        gpu_memory_gb: memory of the GPUs that train, where the machine that resolves has none
+            (``AIRTUNE_GPU_MEMORY_GB``), or None.
+        feature_cache_gb: room in 10^9 bytes for vision features below ``home``
+            (``AIRTUNE_FEATURE_CACHE_GB``; default 20, 0 keeps none).
         image: the container image this process runs in, with its digest (``AIRTUNE_IMAGE``), or None.
         airflow_url: address of the Airflow that the commands talk to (``AIRTUNE_AIRFLOW_URL``); None: the one that
             ``airtune up`` started.
@@ -43,6 +50,7 @@ class Environment:
     allow_remote_code: bool
     store_patience: float = 180.0
     gpu_memory_gb: float | None = None
+    feature_cache_gb: float = 20.0
     image: str | None = None
     airflow_url: str | None = None
     airflow_username: str = ""
@@ -65,7 +73,8 @@ class Environment:
             allow_remote_code=given.get("AIRTUNE_ALLOW_REMOTE_CODE") == "1",
             image=given.get("AIRTUNE_IMAGE") or None,
             store_patience=_seconds(given.get("AIRTUNE_STORE_PATIENCE"), 180.0),
-            gpu_memory_gb=_gigabytes(given.get("AIRTUNE_GPU_MEMORY_GB")),
+            gpu_memory_gb=_gigabytes(given, "AIRTUNE_GPU_MEMORY_GB", None),
+            feature_cache_gb=_gigabytes(given, "AIRTUNE_FEATURE_CACHE_GB", 20.0, none_allowed=True),
             airflow_url=given.get("AIRTUNE_AIRFLOW_URL") or None,
             airflow_username=given.get("AIRTUNE_AIRFLOW_USERNAME", ""),
             airflow_password=given.get("AIRTUNE_AIRFLOW_PASSWORD", ""),
@@ -81,11 +90,14 @@ def _seconds(text: str | None, default: float) -> float:
     return seconds if 0 <= seconds < 86_400 else default
 
 
-def _gigabytes(text: str | None) -> float | None:
+def _gigabytes(given: Mapping[str, str], name: str, default: Default, *, none_allowed: bool = False) -> float | Default:
+    text = given.get(name)
+    if text is None:
+        return default
     try:
-        value = None if text is None else float(text)
+        value = float(text)
     except ValueError:
         value = -1.0
-    if value is not None and not 0 < value < 1e6:
-        raise SettingsError(Problem("AIRTUNE_GPU_MEMORY_GB", "is no number of GB", value=text, fix="for example 24"))
+    if not (0 < value < 1e6 or (none_allowed and value == 0)):
+        raise SettingsError(Problem(name, "is no number of GB", value=text, fix="for example 24"))
     return value

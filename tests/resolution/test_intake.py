@@ -147,8 +147,15 @@ def test_sources_outside_the_allowed_places_are_refused_together(
     small: dict[str, Any], asked: dict[str, Any], root_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRTUNE_ALLOWED_SOURCES", "s3://allowed")
-    messages = refused(NotPermittedError, small, asked, root_uri)
-    assert ["source" in messages[0], "baseModel" in messages[1]] == [True, True]
+    messages = refused(NotPermittedError, small, {**asked, "feature-cache": "s3://elsewhere/features"}, root_uri)
+    assert ["source" in messages[0], "baseModel" in messages[1], "featureCache" in messages[2]] == [True] * 3
+
+
+def test_a_feature_cache_that_is_no_uri_is_refused_on_the_server(
+    small: dict[str, Any], asked: dict[str, Any], root_uri: str
+) -> None:
+    (message,) = refused(SettingsError, small, {**asked, "feature-cache": "features"}, root_uri)
+    assert "featureCache: is a plain path, not a URI (got 'features')" in message
 
 
 def test_a_model_of_the_hub_is_not_looked_at_yet(small: dict[str, Any], dataset_uri: str, root_uri: str) -> None:

@@ -58,6 +58,7 @@ BAD: list[tuple[int, str, tuple[object, ...]]] = [
     (1, "evaluation.stop_strings", ("x", [1])),
     (1, "evaluation.eos_token_id", ("x", [1.5], True)),
     (1, "airtune.baseModel", ("", 3)),
+    (1, "airtune.featureCache", ("", "  ", 3, [])),
     (1, "airtune.learningRateSchedule", ("Cosine", "step", None)),
     (1, "airtune.warmupRatio", (-0.1, 1, 2, *NUMBER)),
     (1, "airtune.weightDecay", (-0.1, *NUMBER)),

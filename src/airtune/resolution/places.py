@@ -1,4 +1,4 @@
-"""Where a run's dataset and base model lie: addresses that a server can use, and whether anything is there."""
+"""Where a run's dataset, base model and features lie: addresses for a server, and whether anything is there."""
 
 from __future__ import annotations
 
@@ -16,32 +16,43 @@ from airtune.stores.permission import is_hub_id, source_problem
 
 DATASET = "dataset.airtune.source"
 BASE_MODEL = "model.airtune.baseModel"
+FEATURE_CACHE = "model.airtune.featureCache"
+
+_FOLDERS = "file:///absolute/path or s3://bucket/prefix"
 
 
 def address_problems(document: RunDocument) -> list[Problem]:
     """What is wrong with a run's addresses, without looking whether anything is there; empty when nothing is."""
     problems: list[Problem] = []
     source, base = document.spec.dataset.source, document.spec.model.base_model
+    features = document.spec.model.feature_cache
     if source is None:
         problems.append(
             Problem(
                 document.path(DATASET),
                 "is missing: the run.json does not say where the dataset lies",
-                allowed="file:///absolute/path or s3://bucket/prefix",
+                allowed=_FOLDERS,
                 fix="add it to the object airtune of the dataset block, or give --set dataset=URI",
             )
         )
     else:
-        problems += _uri_problems(source, document.path(DATASET), "file:///absolute/path or s3://bucket/prefix")
+        problems += _uri_problems(source, document.path(DATASET), _FOLDERS)
     if base is not None and not is_hub_id(base):
         allowed = "file:///absolute/path, s3://bucket/prefix or an id of the Hugging Face hub (organisation/model)"
         problems += _uri_problems(base, document.path(BASE_MODEL), allowed)
+    if features is not None:
+        problems += _uri_problems(features, document.path(FEATURE_CACHE), _FOLDERS)
     return problems
 
 
 def permission_problems(document: RunDocument) -> list[Problem]:
     """Addresses that this installation does not read from; empty when all are allowed."""
-    places = {DATASET: document.spec.dataset.source, BASE_MODEL: document.spec.model.base_model}
+    model = document.spec.model
+    places = {
+        DATASET: document.spec.dataset.source,
+        BASE_MODEL: model.base_model,
+        FEATURE_CACHE: model.feature_cache,
+    }
     found = (source_problem(place, where=document.path(path)) for path, place in places.items() if place)
     return [problem for problem in found if problem is not None]
 

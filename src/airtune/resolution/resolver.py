@@ -82,6 +82,7 @@ def resolve_settings(document: RunDocument, around: Surroundings) -> Resolution:
         quantization_type=kind,
         precision=precision,
         sampling=_sampling(spec, ledger, around.data),
+        feature_cache=spec.model.feature_cache,
         dataset_source=around.data.root_uri,
         dataset_format=around.data.format,
         shuffle=ledger.default("dataset.shuffle", spec.dataset.shuffle, True, "the order is drawn anew each epoch"),
@@ -273,3 +274,5 @@ def _record_sources(spec: RunSpec, ledger: Ledger, around: Surroundings, run: Re
     ledger.note("model.architecture.size", run.size, "user", ASKED)
     catalog = f"the catalog's model for {architecture.entry.display_name} {run.size}"
     ledger.default(f"{_OWN}baseModel", spec.model.base_model, run.base_model, catalog)
+    if run.feature_cache is not None:
+        ledger.note(f"{_OWN}featureCache", run.feature_cache, "user", ASKED)

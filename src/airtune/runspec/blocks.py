@@ -200,6 +200,10 @@ class ModelOwn(OwnObject):
     gradient_checkpointing: Switch = Field(
         None, description="compute activations twice instead of keeping them; auto: by size and GPU memory"
     )
+    feature_cache: Text | None = Field(
+        None,
+        description="where vision features are kept between runs: file:///… or s3://…; default: this machine alone",
+    )
 
 
 class ModelSettings(PlatformObject):

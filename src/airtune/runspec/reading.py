@@ -220,7 +220,7 @@ def _assembled(
     sampling: SamplingSpec,
 ) -> RunSpec:
     own = model.airtune.model_dump()
-    base_model = own.pop("base_model")
+    base_model, feature_cache = own.pop("base_model"), own.pop("feature_cache")
     knobs = {knob: getattr(model.hyperparameters, knob) for knob in _PLATFORM_KNOBS}
     return RunSpec(
         name=name,
@@ -236,6 +236,7 @@ def _assembled(
             architecture_name=model.architecture.name,
             architecture_size=model.architecture.size,
             base_model=base_model,
+            feature_cache=feature_cache,
             training_mode=model.training_mode.type,
             quantization_enabled=model.quantization.enabled,
             quantization_type=model.quantization.type,

@@ -82,6 +82,7 @@ class ResolvedRun(_Frozen):
         checkpoints_kept: how many checkpoints are kept, newest first.
         gradient_checkpointing: recompute activations in the backward pass instead of keeping them.
         sampling: how answers are drawn.
+        feature_cache: URI below which vision features are kept between runs; None = on the training machine alone.
         dataset_source: URI of the dataset's folder.
         dataset_format: name of the dataset's format.
         shuffle: whether the order of the training samples is drawn anew each epoch.
@@ -121,6 +122,7 @@ class ResolvedRun(_Frozen):
     checkpoints_kept: int = Field(ge=1)
     gradient_checkpointing: bool
     sampling: Sampling
+    feature_cache: str | None = None
     dataset_source: str
     dataset_format: str
     shuffle: bool = True

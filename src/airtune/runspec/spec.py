@@ -68,6 +68,7 @@ class ModelSpec(_View):
     architecture_name: str
     architecture_size: str
     base_model: str | None = None
+    feature_cache: str | None = None
     training_mode: TrainingMode | None = None
     quantization_enabled: bool | None = None
     quantization_type: QuantizationType | None = None
