@@ -104,3 +104,26 @@ def test_the_same_seed_makes_the_same_adapters_and_order_and_another_seed_others
     orders[0].set_epoch(1)
     assert list(orders[0]) != list(orders[1])
     assert sorted(orders[0]) == list(range(20))
+
+
+def test_without_shuffle_every_epoch_takes_the_samples_in_the_datasets_own_order(assemble: Assemble) -> None:
+    def met(pieces: Any) -> list[list[str]]:
+        """The samples' names, epoch by epoch, as the loop meets them."""
+        taken: list[str] = []
+        whole = pieces.trainer.get_batch_samples
+
+        def noting(*args: Any) -> Any:
+            batches = whole(*args)
+            taken.extend(pieces.trainer._ids)
+            return batches
+
+        pieces.trainer.get_batch_samples = noting
+        pieces.fit()
+        return [taken[:8], taken[8:]]
+
+    given = assemble(train=8, epochs=2, shuffle=False)
+    names = [record.id for record in given.train.records]
+    assert met(given) == [names, names]
+    first, second = met(assemble(train=8, epochs=2))
+    assert sorted(first) == sorted(second) == sorted(names)
+    assert len({tuple(names), tuple(first), tuple(second)}) == 3

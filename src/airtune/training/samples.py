@@ -168,11 +168,17 @@ class EpochOrder(Sampler[int]):
     """Every sample once an epoch, in an order that follows from the seed and the epoch alone.
 
     So a resumed run meets the samples in the order in which the uninterrupted one would have.
+
+    Args:
+        samples: how many there are.
+        seed: of the run.
+        shuffle: whether the order is drawn anew each epoch; False: the dataset's own order, every epoch.
     """
 
-    def __init__(self, samples: int, seed: int) -> None:
+    def __init__(self, samples: int, seed: int, *, shuffle: bool = True) -> None:
         self._samples = samples
         self._seed = seed
+        self._shuffle = shuffle
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -183,6 +189,8 @@ class EpochOrder(Sampler[int]):
         return self._samples
 
     def __iter__(self) -> Any:
+        if not self._shuffle:
+            return iter(range(self._samples))
         generator = torch.Generator().manual_seed((self._seed * 1_000_003 + self.epoch) % 2**63)
         return iter(torch.randperm(self._samples, generator=generator).tolist())
 

@@ -92,7 +92,7 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
         self.around = around
         self.stop = around.stop
         self.has_validation = len(validation) > 0
-        self._order = EpochOrder(len(train), run.seed)
+        self._order = EpochOrder(len(train), run.seed, shuffle=run.shuffle)
         self._skipped_steps = 0
         self._ids: list[str] = []
         super().__init__(
