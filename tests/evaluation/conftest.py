@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from airtune.answering.scoring import score
 from airtune.configs import configs_root
 from airtune.datasets.record import Record, write_records
 from airtune.datasets.shapes import draw_scene
 from airtune.evaluation.predictions import Prediction
-from airtune.evaluation.scoring import score
 from airtune.runspec.answers import build_target, parse_answer
 from airtune.runspec.resolved import Entry, Resolution, ResolvedRun, Sampling
 from airtune.runspec.tasks import Task

@@ -15,13 +15,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from airtune.answering.answerer import Answerer, Reply  # noqa: E402
+from airtune.answering.decoding import Decoding  # noqa: E402
 from airtune.catalog.registry import entry  # noqa: E402
 from airtune.configs import configs_root  # noqa: E402
 from airtune.datasets.images import Images  # noqa: E402
 from airtune.datasets.record import Record  # noqa: E402
-from airtune.evaluation.answering import Answerer, Reply  # noqa: E402
 from airtune.evaluation.contestants import Contestants, Loaded, loaded  # noqa: E402
-from airtune.evaluation.decoding import Decoding  # noqa: E402
 from airtune.evaluation.predictions import read_predictions  # noqa: E402
 from airtune.evaluation.stage import evaluate  # noqa: E402
 from airtune.modeling.conversation import stop_token_ids  # noqa: E402

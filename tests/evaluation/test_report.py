@@ -13,13 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from airtune.answering.scoring import PRIMARY, summarise
 from airtune.errors import DataError, Problem
+from airtune.evaluation.changes import changes
 from airtune.evaluation.predictions import Prediction
 from airtune.evaluation.report.charts import Curve, chart
 from airtune.evaluation.report.gallery import choose, gather
 from airtune.evaluation.report.page import LARGEST, ReportInput, render_report
 from airtune.evaluation.report.wording import percent, visible
-from airtune.evaluation.scoring import PRIMARY, changes, summarise
 from airtune.runspec.answers import build_target
 from airtune.runspec.tasks import Task
 

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
+from airtune.answering.scoring import PRIMARY, is_right, score, summarise
+from airtune.evaluation.changes import changes
 from airtune.evaluation.predictions import Prediction
-from airtune.evaluation.scoring import PRIMARY, changes, is_right, score, summarise
 from airtune.runspec.answers import build_target, parse_answer
 from airtune.runspec.tasks import Task
 

@@ -7,15 +7,15 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from airtune.answering.answerer import Answerer, Reply
+from airtune.answering.scoring import score
 from airtune.catalog.registry import entry as catalog_entry
 from airtune.datasets.images import Images
 from airtune.datasets.record import Record
 from airtune.errors import PreemptedError, Problem
-from airtune.evaluation.answering import Answerer, Reply
 from airtune.evaluation.contestants import Loaded, loaded
 from airtune.evaluation.predictions import Prediction, PredictionFile
 from airtune.evaluation.progress import Progress
-from airtune.evaluation.scoring import score
 from airtune.evaluation.stage import Evaluation, Pass
 from airtune.launch import Orphan
 from airtune.modeling.conversation import stop_token_ids

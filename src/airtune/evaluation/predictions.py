@@ -36,7 +36,7 @@ class Prediction:
         text: exactly what the model said, without special tokens.
         answer: what was read from it, in the shape of the truth, or None when it cannot be read.
         problem: why it cannot be read, or None.
-        scores: see :func:`airtune.evaluation.scoring.score`.
+        scores: see :func:`airtune.answering.scoring.score`.
         tokens: how many tokens the answer has, the stop token included.
         cut_off: whether it ended only because it reached the allowed length.
     """

@@ -14,13 +14,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from airtune.answering.answerer import Answerer
+from airtune.answering.decoding import greedy
 from airtune.catalog.registry import entry as catalog_entry
 from airtune.datasets.images import Images
 from airtune.datasets.record import read_records
 from airtune.errors import DefectError, Problem
-from airtune.evaluation.answering import Answerer
 from airtune.evaluation.contestants import Contestants, loaded
-from airtune.evaluation.decoding import greedy
 from airtune.evaluation.progress import Progress
 from airtune.evaluation.versions import versions
 from airtune.launch import exit_code_of

@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from airtune.answering.decoding import Decoding, greedy, sampled
+from airtune.answering.scoring import PRIMARY, summarise
 from airtune.datasets.images import Images
 from airtune.datasets.record import Record, read_records
 from airtune.errors import DataError, Problem
+from airtune.evaluation.changes import changes
 from airtune.evaluation.contestants import Contestants
-from airtune.evaluation.decoding import Decoding, greedy, sampled
 from airtune.evaluation.predictions import Model, Prediction, PredictionFile, row_key
 from airtune.evaluation.report.gallery import gather
 from airtune.evaluation.report.page import ReportInput, render_report
-from airtune.evaluation.scoring import PRIMARY, changes, summarise
 from airtune.evaluation.versions import versions
 from airtune.modeling.base_model import fetch_base_model
 from airtune.runspec.resolved import Resolution, ResolvedRun
@@ -114,10 +115,10 @@ def evaluate(run: RunDirectory) -> dict[str, Any]:
     Returns:
         The content of ``evaluation/metrics.json``: ``task``, ``samples``, ``evaluation_set_digest``, ``primary`` (the
         metric that decides), ``decoding``, ``base`` and ``tuned`` (per decoding the scores of
-        :func:`airtune.evaluation.scoring.summarise`), ``changes``, ``fingerprints`` and ``versions``.
+        :func:`airtune.answering.scoring.summarise`), ``changes``, ``fingerprints`` and ``versions``.
 
     Raises:
-        AirtuneError: see :func:`prepare` and :mod:`airtune.evaluation.answering`.
+        AirtuneError: see :func:`prepare` and :mod:`airtune.answering.answerer`.
     """
     evaluation = prepare(run)
     wanted = [evaluation.key(answering, record) for answering in evaluation.passes for record in evaluation.records]

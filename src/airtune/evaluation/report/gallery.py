@@ -11,11 +11,11 @@ from typing import Any, Final, Literal
 
 from PIL import Image
 
+from airtune.answering.scoring import is_right
 from airtune.errors import AirtuneError
 from airtune.evaluation.predictions import Prediction
 from airtune.evaluation.report.pictures import Thumbnail, thumbnail
 from airtune.evaluation.report.wording import visible
-from airtune.evaluation.scoring import is_right
 from airtune.runspec.answers import COORDINATE_RANGE
 from airtune.runspec.tasks import Task
 

@@ -1,7 +1,7 @@
 """From samples to answers: batches of similar length, left-padded, generated with a cache of keys and values.
 
-The evaluation and the reload of a published bundle both answer through this module, in the same batches, so that
-their greedy answers can be compared letter by letter.
+The evaluation, the reload of a published bundle and the scores while training all answer through this module, in the
+same batches, so that their greedy answers can be compared letter by letter.
 """
 
 from __future__ import annotations
@@ -10,18 +10,51 @@ import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
+from PIL import Image
 from transformers import GenerationConfig
 
-from airtune.datasets.images import Images
-from airtune.datasets.record import Record
+from airtune.answering.batches import cache_bytes_per_token, plan_batches
+from airtune.answering.decoding import Decoding
+from airtune.answering.logits import logits_processors
 from airtune.errors import GpuMemoryError, Problem
-from airtune.evaluation.batches import cache_bytes_per_token, plan_batches
-from airtune.evaluation.decoding import Decoding
-from airtune.evaluation.logits import logits_processors
 from airtune.modeling.encoding import Encoded, Encoder
+
+
+class Question(Protocol):
+    """What is asked: a :class:`airtune.datasets.record.Record`, of which only this matters here."""
+
+    @property
+    def id(self) -> str:
+        """Names the sample."""
+
+    @property
+    def prompt(self) -> str:
+        """The user's text."""
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Keys of its pictures."""
+
+    @property
+    def width(self) -> int:
+        """Of the first picture, in pixels."""
+
+    @property
+    def height(self) -> int:
+        """Of the first picture, in pixels."""
+
+
+Asked = TypeVar("Asked", bound=Question)
+
+
+class Pictures(Protocol):
+    """Where the pictures are: :class:`airtune.datasets.images.Images`."""
+
+    def load_all(self, record: Any) -> list[Image.Image]:
+        """The pictures of one question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +73,10 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Generic[Asked]):
     """Samples that are answered together, and their encoded prompts."""
 
-    records: tuple[Record, ...]
+    records: tuple[Asked, ...]
     encoded: tuple[Encoded, ...]
 
 
@@ -59,7 +92,7 @@ class Answerer:
     """
 
     def __init__(
-        self, model: Any, encoder: Encoder, stops: Collection[int], images: Images, system_prompt: str
+        self, model: Any, encoder: Encoder, stops: Collection[int], images: Pictures, system_prompt: str
     ) -> None:
         # An adapter's layers stand inside the base model; its own generate() does not copy settings around.
         self._model = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -68,7 +101,7 @@ class Answerer:
         self._images = images
         self._system_prompt = system_prompt
 
-    def plan(self, records: Sequence[Record], max_new_tokens: int) -> list[tuple[Record, ...]]:
+    def plan(self, records: Sequence[Asked], max_new_tokens: int) -> list[tuple[Asked, ...]]:
         """The batches, longest prompts first; the same records give the same batches on every machine."""
         lengths = [
             self._encoder.prompt_length(
@@ -80,7 +113,7 @@ class Answerer:
         planned = plan_batches(lengths, max_new_tokens, per_token)
         return [tuple(records[position] for position in batch) for batch in planned]
 
-    def encoded(self, batches: Sequence[tuple[Record, ...]]) -> Iterator[Batch]:
+    def encoded(self, batches: Sequence[tuple[Asked, ...]]) -> Iterator[Batch[Asked]]:
         """Encodes batch after batch, each while the one before it is being answered.
 
         Raises:
@@ -88,14 +121,14 @@ class Answerer:
             DataError: the processor refuses a sample.
         """
         with ThreadPoolExecutor(1) as thread:
-            ahead: Future[Batch] | None = None
+            ahead: Future[Batch[Asked]] | None = None
             for position in range(len(batches)):
                 current = ahead or thread.submit(self._encode, batches[position])
                 following = position + 1
                 ahead = thread.submit(self._encode, batches[following]) if following < len(batches) else None
                 yield current.result()
 
-    def answer(self, batch: Batch, decoding: Decoding) -> list[Reply]:
+    def answer(self, batch: Batch[Asked], decoding: Decoding) -> list[Reply]:
         """The replies to a batch, in its order. Where memory does not hold it, it is halved.
 
         Raises:
@@ -120,14 +153,14 @@ class Answerer:
         second = Batch(batch.records[half:], batch.encoded[half:])
         return self.answer(first, decoding) + self.answer(second, decoding)
 
-    def _encode(self, records: tuple[Record, ...]) -> Batch:
+    def _encode(self, records: tuple[Asked, ...]) -> Batch[Asked]:
         encoded = [
             self._encoder.encode(self._system_prompt, record.prompt, self._images.load_all(record))
             for record in records
         ]
         return Batch(records, tuple(encoded))
 
-    def _generate(self, batch: Batch, decoding: Decoding) -> list[Reply]:
+    def _generate(self, batch: Batch[Asked], decoding: Decoding) -> list[Reply]:
         inputs = {
             name: self._placed(tensor) for name, tensor in self._encoder.collate(batch.encoded, padding="left").items()
         }
@@ -135,7 +168,7 @@ class Answerer:
         config = self._config(decoding)
         options: dict[str, Any] = {"tokenizer": self._encoder.processor.tokenizer} if decoding.stop_strings else {}
         steps = logits_processors(decoding, inputs["attention_mask"], [record.id for record in batch.records])
-        with self._generating_with(config), torch.inference_mode():
+        with self._generating_with(config), torch.no_grad():  # not inference_mode: the model may be trained on
             output = self._model.generate(**inputs, generation_config=config, logits_processor=steps, **options)
         return [self._reply(row.tolist(), decoding) for row in output[:, prompt:].cpu()]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from airtune.evaluation.text_metrics import normalise
+from airtune.answering.text_metrics import normalise
 
 Box = Sequence[float]
 
@@ -50,7 +50,7 @@ def intersection_over_union(first: Box, second: Box) -> float:
 def score_groundings(truth: Iterable[Mapping[str, Any]], said: Iterable[Mapping[str, Any]]) -> BoxScore:
     """Compares groundings (``{"phrase": str, "boxes": [...]}``) of the same sample.
 
-    Phrases are the same when their normalised texts are (:func:`airtune.evaluation.text_metrics.normalise`); the
+    Phrases are the same when their normalised texts are (:func:`airtune.answering.text_metrics.normalise`); the
     boxes of a phrase that occurs twice are put together. Within a phrase no box is used twice: the hits are counted
     in the assignment that forms the most of them, the intersections over union in the one with the largest sum. A
     predicted box of a phrase that the truth does not have hits nothing.

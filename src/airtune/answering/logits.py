@@ -19,8 +19,8 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from airtune.answering.decoding import Decoding, sample_seed
 from airtune.errors import DivergedError, Problem
-from airtune.evaluation.decoding import Decoding, sample_seed
 
 
 class FiniteLogits(LogitsProcessor):  # type: ignore[misc]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airtune.evaluation.text_metrics import exact_match, token_f1, words
+from airtune.answering.text_metrics import exact_match, token_f1, words
 
 
 @pytest.mark.parametrize(

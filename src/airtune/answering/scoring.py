@@ -1,4 +1,4 @@
-"""What a prediction is worth by its task, and what a set of predictions is worth.
+"""What an answer is worth by its task, and what a set of answers is worth.
 
 Every metric here is better when larger, so that the gate can compare any of them. Answers that cannot be read
 count with the worst score; none is dropped.
@@ -7,11 +7,10 @@ count with the worst score; none is dropped.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from airtune.evaluation.box_metrics import f1, score_groundings
-from airtune.evaluation.predictions import Prediction
-from airtune.evaluation.text_metrics import exact_match, token_f1
+from airtune.answering.box_metrics import f1, score_groundings
+from airtune.answering.text_metrics import exact_match, token_f1
 from airtune.runspec.answers import Answer
 from airtune.runspec.tasks import Task
 
@@ -24,15 +23,41 @@ PRIMARY: Final[Mapping[Task, str]] = {
 }
 """The metric by which a model of a task is promoted."""
 
+METRICS: Final[Mapping[Task, tuple[str, ...]]] = {
+    task: ("f1_50", "mean_iou", "exact_match") if task is Task.PHRASE_GROUNDING else ("exact_match", "token_f1")
+    for task in Task
+}
+"""The scores of :func:`summarise` that say how good the answers of a task are."""
+
 _TEXT_KEY: Final[Mapping[Task, str]] = {Task.VQA: "answer", Task.GENERIC: "text"}
 _RIGHT: Final = 0.999999
+
+
+class Answered(Protocol):
+    """An answer with its scores."""
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """See :func:`score`."""
+
+    @property
+    def answer(self) -> Mapping[str, Any] | None:
+        """What was read from the text, or None when it cannot be read."""
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens the answer has."""
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether it ended only because it reached the allowed length."""
 
 
 def score(task: Task, truth: Mapping[str, Any], answer: Answer) -> dict[str, float]:
     """The scores of one sample.
 
     For phrase-grounding: ``iou`` (0..1), ``hits``, ``true_boxes`` and ``predicted_boxes``
-    (:class:`airtune.evaluation.box_metrics.BoxScore`) and ``exact_match`` of the sentence; for the other tasks
+    (:class:`airtune.answering.box_metrics.BoxScore`) and ``exact_match`` of the sentence; for the other tasks
     ``exact_match`` and ``token_f1`` (0..1).
     """
     if task is Task.PHRASE_GROUNDING:
@@ -61,22 +86,8 @@ def is_right(task: Task, scores: Mapping[str, float]) -> bool:
     return scores["exact_match"] >= _RIGHT
 
 
-def changes(task: Task, pairs: Iterable[tuple[Prediction, Prediction]]) -> dict[str, int]:
-    """What training changed, in samples: ``fixed``, ``broken``, ``both_right`` and ``both_wrong``.
-
-    Args:
-        task: what the model does.
-        pairs: the trained and the base model's greedy answer to each sample.
-    """
-    counts = {"fixed": 0, "broken": 0, "both_right": 0, "both_wrong": 0}
-    for tuned, base in pairs:
-        after, before = is_right(task, tuned.scores), is_right(task, base.scores)
-        counts[("both_right" if before else "fixed") if after else ("broken" if before else "both_wrong")] += 1
-    return counts
-
-
-def summarise(task: Task, rows: Sequence[Prediction]) -> dict[str, float]:
-    """The scores of a set of predictions.
+def summarise(task: Task, rows: Sequence[Answered]) -> dict[str, float]:
+    """The scores of a set of answers.
 
     All tasks: ``samples``, ``parse_rate``, ``cut_off_rate`` and ``mean_tokens``. Phrase-grounding: ``mean_iou`` (mean
     of the samples' ``iou``), ``f1_50`` (over all boxes of all samples together) and ``exact_match`` of the sentences;

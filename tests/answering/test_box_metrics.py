@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airtune.evaluation.box_metrics import HIT, f1, intersection_over_union, score_groundings
+from airtune.answering.box_metrics import HIT, f1, intersection_over_union, score_groundings
 
 LEFT, RIGHT = [0, 0, 100, 100], [500, 500, 600, 600]
 

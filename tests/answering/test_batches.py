@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airtune.evaluation.batches import CACHE_BYTES, PROMPT_TOKENS, ROWS, cache_bytes_per_token, plan_batches
+from airtune.answering.batches import CACHE_BYTES, PROMPT_TOKENS, ROWS, cache_bytes_per_token, plan_batches
 
 QWEN_7B = {
     "text_config": {"num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4, "hidden_size": 3584}

@@ -6,9 +6,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from airtune.answering.decoding import Decoding, sample_seed, sampled  # noqa: E402
+from airtune.answering.logits import RepetitionPenalty, SeededDraw, logits_processors  # noqa: E402
 from airtune.errors import DivergedError  # noqa: E402
-from airtune.evaluation.decoding import Decoding, sample_seed, sampled  # noqa: E402
-from airtune.evaluation.logits import RepetitionPenalty, SeededDraw, logits_processors  # noqa: E402
 from airtune.runspec.resolved import Sampling  # noqa: E402
 
 pytestmark = pytest.mark.training
