@@ -45,7 +45,8 @@ def test_lora_is_refused_where_the_catalog_forbids_it() -> None:
     assert problems(architecture="nvila", size="2B", mode="LoRA") == [
         (
             'spec.flow.blocks[1].settings.trainingMode.type: NVILA-Lite cannot be trained in this mode (got "LoRA"); '
-            'allowed: "SFT"; NVILA-Lite is trained with SFT only'
+            'allowed: "SFT"; NVILA-Lite is trained with SFT only, '
+            "by the implementation in vi-sdk (airtune's extra vi)"
         )
     ]
     assert problems(architecture="nvila", size="2B") == []

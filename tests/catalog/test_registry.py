@@ -76,10 +76,7 @@ def test_nvila_is_trained_with_sft_only() -> None:
 
 
 def test_remote_code_is_asked_for_only_where_transformers_has_no_class() -> None:
-    assert {entry.key for entry in registry.load_catalog().values() if entry.runs_remote_code(None)} == {
-        "nvila",
-        "deepseekocr",
-    }
+    assert {entry.key for entry in registry.load_catalog().values() if entry.runs_remote_code(None)} == {"deepseekocr"}
     assert not registry.entry("deepseekocr").runs_remote_code("deepseek_ocr2")
 
 

@@ -138,7 +138,7 @@ def test_pictures_processed_one_by_one_are_what_the_processor_makes_of_them_toge
 
 
 def test_each_token_of_a_picture_says_whose_it_is(encoder: Any) -> None:
-    from airtune.modeling.loading import image_tokens
+    from airtune.modeling.picture_tokens import image_tokens
 
     encoded = encoder.encode("", "What?", [picture(64, 64), picture(128, 64)], "a")
     owners = encoded.picture.tolist()

@@ -28,7 +28,8 @@ def test_max_pixels_is_effective_and_saved_with_the_processor(resolved: Resolved
     """Notes, 8: token counts, not settings."""
     from PIL import Image
 
-    from airtune.modeling.loading import image_tokens, load_processor
+    from airtune.modeling.loading import load_processor
+    from airtune.modeling.picture_tokens import image_tokens
 
     plain = load_processor(TINY, resolved())
     assert image_tokens(plain, [(1000, 1000)]) == [64]

@@ -22,7 +22,8 @@ TINY = configs_root() / "demo" / "tiny-vlm"
 def test_the_published_processor_sees_pictures_as_the_trained_one(
     file_root: str, make_run: Callable[..., RunDirectory]
 ) -> None:
-    from airtune.modeling.loading import image_tokens, load_processor
+    from airtune.modeling.loading import load_processor
+    from airtune.modeling.picture_tokens import image_tokens
 
     run = make_run(file_root, max_pixels=5120)
     resolved = Resolution.from_json(run.store.read(layout.RESOLUTION)).run

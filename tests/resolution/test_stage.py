@@ -223,18 +223,23 @@ def test_a_base_model_whose_type_is_shared_keeps_the_architecture_that_was_named
 def test_code_that_ships_with_a_model_needs_permission(
     make_run: Make, foreign_base: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = make_run(**{"base-model": foreign_base("nvila"), "size": "2B"})
+    run = make_run(**{"base-model": foreign_base("deepseek_vl_v2"), "size": "3B"})
     with pytest.raises(NotPermittedError, match="runs code that ships with the model"):
         resolve(run)
     monkeypatch.setenv("AIRTUNE_ALLOW_REMOTE_CODE", "1")
-    resolution = resolve(run)
+    assert resolve(run).run.architecture == "deepseekocr"
+
+
+def test_nvila_is_trained_with_sft_and_needs_no_code_from_elsewhere(
+    make_run: Make, foreign_base: Callable[[str], str]
+) -> None:
+    resolution = resolve(make_run(**{"base-model": foreign_base("nvila"), "size": "2B"}))
     assert (resolution.run.architecture, resolution.run.training_mode) == ("nvila", "SFT")
 
 
 def test_what_the_base_models_architecture_forbids_is_refused(
-    make_run: Make, foreign_base: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+    make_run: Make, foreign_base: Callable[[str], str]
 ) -> None:
-    monkeypatch.setenv("AIRTUNE_ALLOW_REMOTE_CODE", "1")
     with pytest.raises(SettingsError, match="NVILA-Lite, which the base model is, cannot be trained in this mode"):
         resolve(make_run(**{"base-model": foreign_base("nvila"), "mode": "LoRA"}))
 

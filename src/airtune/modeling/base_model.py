@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -48,6 +49,16 @@ def fetch_base_model(
                     fix="give the folder that holds config.json, model.safetensors and the tokenizer")
         )  # fmt: skip
     return folder
+
+
+def model_type_of(folder: Path) -> str | None:
+    """The ``model_type`` in a folder's config.json; None where it cannot be read, which loading will explain."""
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    found = config.get("model_type") if isinstance(config, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _from_store(source: str, cache: Path | None, where: str, progress: ProgressCallback | None) -> Path:

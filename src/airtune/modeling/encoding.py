@@ -14,7 +14,7 @@ from PIL import Image
 
 from airtune.errors import DataError, Problem
 from airtune.modeling.conversation import EndOfTurn, end_of_turn, render_prompt
-from airtune.modeling.loading import image_tokens
+from airtune.modeling.picture_tokens import image_tokens
 
 IGNORED: Final = -100
 """The label of a token on which nothing is learned."""

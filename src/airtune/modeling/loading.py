@@ -12,6 +12,9 @@ import torch
 from airtune.catalog.entry import CatalogEntry
 from airtune.environment import Environment
 from airtune.errors import NotPermittedError, Problem, SettingsError
+from airtune.modeling.base_model import model_type_of
+from airtune.modeling.nvila import know_classes
+from airtune.modeling.picture_tokens import image_tokens, patch_edge
 from airtune.modeling.precision import compute_dtype, default_device, weight_dtype
 from airtune.runspec.resolved import ResolvedRun
 
@@ -46,7 +49,7 @@ def load_model(
     target = device or default_device()
     options: dict[str, Any] = {
         "dtype": weight_dtype(run, for_training=for_training),
-        "trust_remote_code": _remote_code(entry),
+        "trust_remote_code": _remote_code(entry, base),
         "use_safetensors": True,
         "local_files_only": True,
         "output_loading_info": True,
@@ -54,6 +57,7 @@ def load_model(
     }
     if run.quantization_enabled:
         options["quantization_config"] = quantization(run, entry)
+    know_classes(base)
     with _load_errors_in_words(base), quietly():
         model, info = AutoModelForImageTextToText.from_pretrained(str(base), **options)
     missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
@@ -97,9 +101,10 @@ def load_processor(folder: Path, run: ResolvedRun | None = None, *, entry: Catal
     """
     from transformers import AutoProcessor
 
+    know_classes(folder)
     with _load_errors_in_words(folder), quietly():
         processor = AutoProcessor.from_pretrained(
-            str(folder), trust_remote_code=entry is not None and _remote_code(entry), local_files_only=True
+            str(folder), trust_remote_code=entry is not None and _remote_code(entry, folder), local_files_only=True
         )
     if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
         raise SettingsError(
@@ -151,25 +156,6 @@ def limit_pixels(processor: Any, max_pixels: int) -> None:
         )  # fmt: skip
 
 
-def patch_edge(processor: Any) -> int | None:
-    """Pixels along one edge of an image token, or None where tokens are not patches."""
-    images = processor.image_processor
-    patch = getattr(images, "patch_size", None)
-    return int(patch) * int(getattr(images, "merge_size", 1)) if isinstance(patch, int) else None
-
-
-def image_tokens(processor: Any, sizes: list[tuple[int, int]]) -> list[int]:
-    """How many tokens pictures become, from their sizes alone.
-
-    Args:
-        processor: the processor.
-        sizes: (height, width) of each picture in pixels.
-    """
-    if not sizes:
-        return []
-    return [int(count) for count in processor._get_num_multimodal_tokens(image_sizes=sizes)["num_image_tokens"]]
-
-
 def _never_repack(model: Any) -> None:
     """Keeps 4-bit layers on the CPU as they were quantised.
 
@@ -182,8 +168,8 @@ def _never_repack(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _remote_code(entry: CatalogEntry) -> bool:
-    if not entry.remote_code:
+def _remote_code(entry: CatalogEntry, folder: Path) -> bool:
+    if not entry.runs_remote_code(model_type_of(folder)):
         return False
     if not Environment.read().allow_remote_code:
         raise NotPermittedError(

@@ -71,6 +71,8 @@ def choose(document: RunDocument, model_type: str | None) -> Architecture:
 
 
 def _permitted(entry: CatalogEntry, document: RunDocument, model_type: str | None) -> CatalogEntry:
+    if model_type is None and document.spec.model.base_model is None:
+        return entry  # the catalog's own models need no code from elsewhere
     if entry.runs_remote_code(model_type) and not Environment.read().allow_remote_code:
         raise NotPermittedError(
             Problem(

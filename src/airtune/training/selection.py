@@ -12,7 +12,7 @@ from airtune.datasets.record import Record
 from airtune.errors import DataError, Problem, SettingsError
 from airtune.modeling.conversation import control_tokens
 from airtune.modeling.encoding import Encoder
-from airtune.modeling.loading import image_tokens
+from airtune.modeling.picture_tokens import image_tokens
 from airtune.runspec.resolved import ResolvedRun
 from airtune.stores import layout
 from airtune.training.inputs import every_two_seconds
