@@ -9,12 +9,24 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import yaml
 
 from airtune.configs import config_file
-from airtune.launch import EVALUATION, KILLED, TRAINING, Orphan, accelerate_argv, exit_code_of
+from airtune.errors import SettingsError
+from airtune.launch import (
+    EVALUATION,
+    KILLED,
+    TRAINING,
+    Orphan,
+    accelerate_argv,
+    ending,
+    exit_code_of,
+    rendezvous,
+)
 
 pytestmark = pytest.mark.training
 
@@ -81,8 +93,78 @@ def test_the_command_names_accelerate_the_module_and_the_run_and_its_configurati
         argv = accelerate_argv(EVALUATION, "file:///runs/x", gpus=gpus)
         assert argv[0] == "python"
         assert config_file("accelerate", argv[argv.index("--config_file") + 1]).is_file()
-    with pytest.raises(ValueError, match="0 or 1 GPU, not 2"):
-        accelerate_argv(TRAINING, "file:///runs/x", gpus=2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "config", "options"),
+    [
+        ({"gpus": 4}, "multi-gpu.yaml", ["--num_processes", "4"]),
+        ({"gpus": 4, "sharded": True}, "multi-gpu-fsdp2.yaml", ["--num_processes", "4"]),
+        ({"gpus": 1, "sharded": True}, "single-gpu.yaml", []),
+        ({"gpus": 0, "processes": 2}, "multi-cpu.yaml", ["--num_processes", "2"]),
+        ({"gpus": 0, "processes": 2, "sharded": True}, "multi-cpu-fsdp2.yaml", ["--num_processes", "2"]),
+        ({"gpus": 8, "nodes": 2}, "several-nodes.yaml", ["--num_processes", "16", "--num_machines", "2"]),
+        (
+            {"gpus": 1, "nodes": 3, "sharded": True},
+            "several-nodes-fsdp2.yaml",
+            ["--num_processes", "3", "--num_machines", "3"],
+        ),
+    ],
+)
+def test_the_configuration_goes_by_devices_nodes_and_whether_the_model_is_divided(
+    asked: dict[str, Any], config: str, options: list[str]
+) -> None:
+    argv = accelerate_argv(TRAINING, "file:///runs/x", **asked)
+    place = argv.index("--config_file")
+    assert argv[place + 1] == config
+    assert argv[place + 2 : -4] == options
+    written = yaml.safe_load(config_file("accelerate", config).read_text())
+    assert written["use_cpu"] is (asked["gpus"] == 0)
+    assert (written["distributed_type"] == "FSDP") is config.endswith("-fsdp2.yaml")
+    assert written["mixed_precision"] == "no"  # the run's own setting decides
+
+
+def test_an_evaluation_takes_one_device_however_many_there_are() -> None:
+    argv = accelerate_argv(EVALUATION, "file:///runs/x", gpus=4, sharded=True)
+    assert "single-gpu.yaml" in argv
+    assert "--num_processes" not in argv
+
+
+def test_more_processes_than_gpus_are_refused() -> None:
+    with pytest.raises(ValueError, match="4 processes on 2 GPUs"):
+        accelerate_argv(TRAINING, "file:///runs/x", gpus=2, processes=4)
+
+
+def test_which_of_several_nodes_this_is_comes_from_the_environment() -> None:
+    variables = {"JOB_COMPLETION_INDEX": "1", "AIRTUNE_MAIN_ADDRESS": "train-0.train:29501"}
+    expected = ["--machine_rank", "1", "--main_process_ip", "train-0.train", "--main_process_port", "29501"]
+    assert rendezvous(variables) == expected
+    assert rendezvous({**variables, "AIRTUNE_NODE_RANK": "2"})[1] == "2"
+    with pytest.raises(SettingsError) as caught:
+        rendezvous({})
+    assert [problem.where for problem in caught.value.problems] == ["AIRTUNE_NODE_RANK", "AIRTUNE_MAIN_ADDRESS"]
+
+
+@pytest.mark.parametrize(
+    ("said", "told", "code"),
+    [
+        ({0: "0", 1: "0"}, False, 0),
+        ({0: "75", 1: "75"}, True, 75),
+        ({0: "75", 1: ""}, True, 75),  # one did not manage in time
+        ({0: "peer", 1: ""}, False, KILLED),  # kill -9 of the second
+        ({0: "75", 1: ""}, False, KILLED),  # the launcher then told the first to stop
+        ({0: "", 1: "71"}, False, 71),  # the second ran out of memory, the first hung until it was ended
+        ({0: "peer", 1: "65"}, False, 65),
+        ({0: "peer", 1: "peer"}, False, 76),  # of several nodes, another one's process died
+        ({0: "peer", 1: "peer"}, True, 75),
+        ({0: "0"}, False, 70),  # the second never began
+        ({}, True, 75),
+    ],
+)
+def test_of_several_processes_the_reason_counts_and_not_what_followed_from_it(
+    said: dict[int, str], told: bool, code: int
+) -> None:
+    assert ending(said, launcher=1, told=told, processes=2) == code
 
 
 @pytest.mark.parametrize(("mode", "code", "said"), [("data", 65, "images/a.png: is gone"), ("die", KILLED, "")])

@@ -146,6 +146,12 @@ class StoreError(AirtuneError):
     exit_code = ExitCode.STORE
 
 
+class PeerError(AirtuneError):
+    """Another process of the same run is gone: this one cannot go on alone, and is not the one to say why."""
+
+    exit_code = ExitCode.STORE
+
+
 class NotPermittedError(AirtuneError):
     """Credentials were refused, or a rule of the platform forbids what was asked."""
 

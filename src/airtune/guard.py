@@ -74,7 +74,7 @@ class Guard:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._command = list(command)
-        self._grace_s = _grace_of_environment() if grace_s is None else grace_s
+        self._grace_s = grace_of_environment() if grace_s is None else grace_s
         self._environment = {**(os.environ if environment is None else environment), GRACE: f"{self._grace_s:g}"}
         self._parent = parent
         self._ended: dict[int, int] = {}
@@ -243,7 +243,8 @@ class Guard:
         return 128 - code if code < 0 else code
 
 
-def _grace_of_environment() -> float:
+def grace_of_environment() -> float:
+    """Seconds to save the work, as ``AIRTUNE_GRACE_SECONDS`` has it, or the default."""
     try:
         return max(0.0, float(os.environ.get(GRACE) or DEFAULT_GRACE_S))
     except ValueError:
