@@ -264,6 +264,15 @@ def test_max_pixels_below_one_image_token_is_refused(make_run: Make) -> None:
         resolve(make_run(**{"max-pixels": 100}))
 
 
+def test_early_stopping_goes_by_the_loss_or_by_a_score_that_the_task_has(make_run: Make) -> None:
+    assert resolve(make_run()).run.early_stopping_metric == "loss"
+    asked = make_run(run_id="r2", **{"early-stopping-metric": "token_f1"})
+    assert resolve(asked).run.early_stopping_metric == "token_f1"
+    wrong = make_run(run_id="r3", **{"early-stopping-metric": "f1_50"})
+    with pytest.raises(SettingsError, match=r"earlyStoppingMetric: is no score of the task freeform .got 'f1_50'"):
+        resolve(wrong)
+
+
 def test_a_base_model_from_elsewhere_is_refused(
     make_run: Make, dataset_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

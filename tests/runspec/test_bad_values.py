@@ -65,6 +65,7 @@ BAD: list[tuple[int, str, tuple[object, ...]]] = [
     (1, "airtune.maxGradNorm", (-1, *NUMBER)),
     (1, "airtune.seed", (-1, 2**32, 1.5, "0", None)),
     (1, "airtune.earlyStoppingPatience", (-1, 1.5, "3", None, False)),
+    (1, "airtune.earlyStoppingMetric", ("accuracy", "Loss", 1, None, True)),
     (1, "airtune.loraRank", COUNT),
     (1, "airtune.loraAlpha", COUNT),
     (1, "airtune.loraDropout", (-0.1, 1, *NUMBER)),
@@ -123,6 +124,7 @@ GOOD: list[tuple[int, str, tuple[object, ...]]] = [
     (1, "evaluation.stop_strings", ([], ["a"], None)),
     (1, "evaluation.eos_token_id", (1, [1, 2], None)),
     (1, "airtune.earlyStoppingPatience", (0, 10, "auto")),
+    (1, "airtune.earlyStoppingMetric", ("loss", "exact_match", "f1_50", "auto")),
     (1, "airtune.checkpointEveryMinutes", (0, 0.5, 10)),
 ]
 

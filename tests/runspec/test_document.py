@@ -154,8 +154,8 @@ def test_every_problem_is_named_at_once_with_path_value_allowed_and_nearest_matc
         f'{root}[3].settings.evaluation.topP: is out of range (got 1.5); allowed: a number > 0 and <= 1 or "auto"',
         (
             f"{root}[3].settings.airtune.loraRnak: is no setting of airtune (got 8); allowed: baseModel, "
-            "checkpointEveryMinutes, checkpointEverySteps, checkpointsKept, earlyStoppingPatience, featureCache, "
-            "gradientCheckpointing, "
+            "checkpointEveryMinutes, checkpointEverySteps, checkpointsKept, earlyStoppingMetric, "
+            "earlyStoppingPatience, featureCache, gradientCheckpointing, "
             "learningRateSchedule, loraAlpha, loraDropout, loraRank, maxGradNorm, maxPixels, maxSequenceLength, seed, "
             "warmupRatio, weightDecay; did you mean 'loraRank'?"
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from airtune.answering.scoring import METRICS
 from airtune.catalog.entry import CatalogEntry, band
 from airtune.errors import Problem, SettingsError
 from airtune.resolution import tables
@@ -18,12 +19,13 @@ from airtune.resolution.ledger import ASKED, Ledger
 from airtune.runspec import names
 from airtune.runspec.document import RunDocument
 from airtune.runspec.prompts import Prompts, prompts_for
-from airtune.runspec.resolved import Precision, QuantizationType, Resolution, ResolvedRun, Sampling
+from airtune.runspec.resolved import Precision, QuantizationType, Resolution, ResolvedRun, Sampling, StoppingMetric
 from airtune.runspec.spec import RunSpec
 
 _KNOBS: Final = "model.hyperparameters."
 _OWN: Final = "model.airtune."
 _DRAW: Final = "model.evaluation."
+_LOSS: Final[StoppingMetric] = "loss"
 _NF4: Final[QuantizationType] = "NF4"
 _BFLOAT16: Final[Precision] = "BFloat16"
 
@@ -61,6 +63,7 @@ def resolve_settings(document: RunDocument, around: Surroundings) -> Resolution:
     )  # fmt: skip
     _check_mode(document, entry, mode, four_bit)
     _check_pixels(document, around.base)
+    _check_metric(document)
     kind = ledger.default("model.quantization.type", spec.model.quantization_type, _NF4, "NF4 loses less than FP4")
     precision = ledger.default(
         "model.compute.precisionType", spec.model.precision, _BFLOAT16, "it has the range of Float32"
@@ -158,6 +161,20 @@ def _check_pixels(document: RunDocument, base: BaseModel) -> None:
         raise SettingsError(Problem(where, problem, value=str(asked), allowed=allowed, fix="leave it out"))
 
 
+def _check_metric(document: RunDocument) -> None:
+    spec = document.spec
+    asked, known = spec.model.hyperparameters.early_stopping_metric, (_LOSS, *METRICS[spec.task])
+    if asked is not None and asked not in known:
+        raise SettingsError(
+            Problem(
+                document.path(f"{_OWN}earlyStoppingMetric"),
+                f"is no score of the task {spec.task.value}",
+                value=repr(asked),
+                allowed=", ".join(known),
+            )
+        )
+
+
 def _name(spec: RunSpec, ledger: Ledger, size: str, mode: str, four_bit: str | None) -> str:
     asked = spec.name.strip() or None
     made = names.suggested(spec.task, size, mode, four_bit)
@@ -212,6 +229,9 @@ def _learning(spec: RunSpec, ledger: Ledger, around: Surroundings, size_band: st
         "max_grad_norm": ledger.default(f"{_OWN}maxGradNorm", knobs.max_grad_norm, 1.0, "no single batch can spoil it"),
         "seed": ledger.default(f"{_OWN}seed", knobs.seed, 0, "the same run gives the same model"),
         "early_stopping_patience": patience or None,
+        "early_stopping_metric": ledger.default(
+            f"{_OWN}earlyStoppingMetric", knobs.early_stopping_metric, _LOSS, "it costs no answers"
+        ),
         "lora_rank": rank,
         "lora_alpha": ledger.default(f"{_OWN}loraAlpha", knobs.lora_alpha, 2 * rank, "twice the rank"),
         "lora_dropout": ledger.default(f"{_OWN}loraDropout", knobs.lora_dropout, 0.05, "a little against overfitting"),

@@ -25,7 +25,7 @@ from airtune.runspec.fields import (
     Switch,
     Text,
 )
-from airtune.runspec.resolved import Optimizer, Precision, QuantizationType, Schedule, TrainingMode
+from airtune.runspec.resolved import Optimizer, Precision, QuantizationType, Schedule, StoppingMetric, TrainingMode
 
 TaskName = Literal["phrase-grounding", "vqa", "freeform", "video-freeform", "generic"]
 DatasetFormat = Literal["vi", "chat-jsonl"]
@@ -177,7 +177,12 @@ class ModelOwn(OwnObject):
     max_grad_norm: PositiveOrZero = Field(None, description="gradients are clipped to this norm, 0: never; default 1")
     seed: Seed = Field(None, description="seed of everything that is drawn in training; default 0")
     early_stopping_patience: CountOrZero = Field(
-        None, description="stop after this many epochs without a better validation loss, 0: never; auto: by epochs"
+        None, description="stop after this many epochs without a better validation, 0: never; auto: by epochs"
+    )
+    early_stopping_metric: Annotated[StoppingMetric | None, OrAuto()] = Field(
+        None,
+        description="what has to get better: loss, or a score of the task by answers to 32 validation samples; "
+        "default loss",
     )
     lora_rank: Annotated[Annotated[int, Field(ge=1, le=4096)] | None, OrAuto()] = Field(
         None, description="rank of the adapter's matrices; default 16"

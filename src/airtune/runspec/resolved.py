@@ -21,6 +21,7 @@ QuantizationType = Literal["NF4", "FP4"]
 Precision = Literal["BFloat16", "Float16", "Float32"]
 Optimizer = Literal["AdamW", "Adam"]
 Schedule = Literal["constant", "linear", "cosine"]
+StoppingMetric = Literal["loss", "exact_match", "token_f1", "f1_50", "mean_iou"]
 
 
 class _Frozen(BaseModel):
@@ -74,7 +75,9 @@ class ResolvedRun(_Frozen):
         gradient_accumulation: steps whose gradients are added up before an update.
         warmup_ratio: share of all steps in which the learning rate rises from 0.
         max_grad_norm: gradients are clipped to this norm; 0 = not clipped.
-        early_stopping_patience: epochs without a better validation loss after which training ends; None = never.
+        early_stopping_patience: epochs without a better validation after which training ends; None = never.
+        early_stopping_metric: what has to get better: ``loss`` (validation loss), or the score of real answers to
+            validation samples, see :data:`airtune.answering.scoring.METRICS`.
         max_pixels: largest area of a picture in pixels, larger ones are scaled down; None = the processor's own.
         max_sequence_length: longest sample in tokens, longer ones are set aside; None = the model's own.
         checkpoint_every_steps: None = only by time and when told to stop.
@@ -112,6 +115,7 @@ class ResolvedRun(_Frozen):
     max_grad_norm: float = Field(ge=0)
     seed: int = Field(ge=0)
     early_stopping_patience: int | None = Field(ge=1)
+    early_stopping_metric: StoppingMetric = "loss"
     lora_rank: int = Field(ge=1)
     lora_alpha: int = Field(ge=1)
     lora_dropout: float = Field(ge=0, lt=1)

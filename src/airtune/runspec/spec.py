@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from airtune.runspec.resolved import Optimizer, Precision, QuantizationType, Schedule, TrainingMode
+from airtune.runspec.resolved import Optimizer, Precision, QuantizationType, Schedule, StoppingMetric, TrainingMode
 from airtune.runspec.tasks import Task
 
 
@@ -38,6 +38,7 @@ class HyperparametersSpec(_View):
     max_grad_norm: float | None = None
     seed: int | None = None
     early_stopping_patience: int | None = None
+    early_stopping_metric: StoppingMetric | None = None
     lora_rank: int | None = None
     lora_alpha: int | None = None
     lora_dropout: float | None = None

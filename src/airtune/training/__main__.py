@@ -81,6 +81,7 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     from airtune.training.samples import CACHE_BYTES, Batches, Samples
     from airtune.training.saving import save_trained
     from airtune.training.schedule import total_steps
+    from airtune.training.scores import Scores
     from airtune.training.selection import SET_ASIDE, select
     from airtune.training.selfcheck import SelfCheck
     from airtune.training.trainer import Surroundings, VisionLanguageTrainer
@@ -93,7 +94,8 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     seed(run)
     arguments = training_arguments(run, folder=directory.path(layout.TRAINING))
     model = load_model(base, run, entry=entry, for_training=True, device=arguments.device)
-    encoder = Encoder(processor, stop_token_ids(processor, model.generation_config))
+    stops = stop_token_ids(processor, model.generation_config)
+    encoder = Encoder(processor, stops)
     stop.check()
 
     # 4. The samples that fit. The others are on record, none is cut.
@@ -134,7 +136,9 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     evaluations = Journal(directory.path(layout.TRAINING_EVALUATIONS), keep_until=resumed)
     pace = Pace(metrics, total=total, resumed=resumed, say=log.info)
     mirror = Mirror(directory, log.warning)
-    around = Surroundings(directory, pace, evaluations, mirror, stop, log.info)
+    by_answers = run.early_stopping_patience is not None and run.early_stopping_metric != "loss" and chosen.validation
+    scores = Scores(model, run, encoder, stops, inputs.images, chosen.validation) if by_answers else None
+    around = Surroundings(directory, pace, evaluations, mirror, stop, log.info, scores)
 
     # 8. The loop.
     trainer = VisionLanguageTrainer(

@@ -31,6 +31,7 @@ from airtune.training.optimization import optimizer_and_settings, scheduler
 from airtune.training.pace import Pace
 from airtune.training.rows import Row
 from airtune.training.samples import FAILURE, ROWS, SAMPLE_IDS, TOKENS, Batches, EpochOrder, Samples
+from airtune.training.scores import Scores
 from airtune.training.stopping import StopRequest, evaluations_without_gain
 from airtune.training.weights import load_trained, save_trained_weights
 
@@ -51,6 +52,7 @@ class Surroundings:
         mirror: copies to a remote store.
         stop: whether the process was told to stop.
         say: where lines go.
+        scores: generates and scores answers, where early stopping goes by them.
     """
 
     directory: RunDirectory
@@ -59,6 +61,7 @@ class Surroundings:
     mirror: Mirror
     stop: StopRequest
     say: Callable[[str], None]
+    scores: Scores | None = None
 
 
 class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
@@ -128,12 +131,22 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
         best = self.best_step()
         if best is not None and best != self.state.global_step and not self.stop:
             load_trained(self.model, self.around.directory.workspace / layout.checkpoint(best))
-            self.around.say(f"the weights of step {best} are kept: they had the best validation loss")
+            self.around.say(f"the weights of step {best} are kept: they had the best {self._goal}")
 
     def _waited_long_enough(self) -> bool:
         patience = self.run.early_stopping_patience
-        losses = [row["loss"] for row in self.around.evaluations.rows]
-        return patience is not None and evaluations_without_gain(losses) >= patience
+        costs = [self._cost(row) for row in self.around.evaluations.rows]
+        return patience is not None and evaluations_without_gain(costs) >= patience
+
+    @property
+    def _goal(self) -> str:
+        metric = self.run.early_stopping_metric
+        return "validation loss" if metric == "loss" else metric
+
+    def _cost(self, evaluation: dict[str, Any]) -> float:
+        """What has to fall for the run to get better: the validation loss, or a score of answers turned round."""
+        metric = self.run.early_stopping_metric
+        return float(evaluation[metric]) * (1 if metric == "loss" else -1)
 
     # ---- the loss -----------------------------------------------------------------------------------------------
 
@@ -252,43 +265,47 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
         self.model.eval()
         with torch.no_grad():
             for start in range(0, len(samples), size):
-                if self.stop:
-                    self._stop_in_evaluation()
+                self._pause_in_evaluation()
                 batch = self.data_collator([samples[index] for index in range(start, min(start + size, len(samples)))])
                 if FAILURE in batch:
                     raise batch[FAILURE]
                 for row in batch[ROWS]:
                     loss += float(self._row_loss(self.model, row))
                     tokens += len(row.targets)
+        scores = self.around.scores(self._pause_in_evaluation) if self.around.scores is not None else {}
         self.model.train()
         metrics = {"eval_loss": loss / max(tokens, 1)}
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        self._after_evaluation(metrics["eval_loss"])
+        self._after_evaluation(metrics["eval_loss"], scores)
         return metrics
 
-    def _after_evaluation(self, loss: float) -> None:
+    def _after_evaluation(self, loss: float, scores: dict[str, float]) -> None:
         if not math.isfinite(loss):
             raise DivergedError(
                 Problem(f"validation after step {self.state.global_step}", "the loss is not a number",
                         fix="lower learningRate by 2 to 5 times")
             )  # fmt: skip
         evaluations, step = self.around.evaluations, self.state.global_step
-        evaluations.write({"step": step, "epoch": round(float(self.state.epoch or 0), 4), "loss": loss})
-        self.around.say(f"epoch {self.state.epoch:g}: validation loss {loss:.4f}")
+        evaluations.write({"step": step, "epoch": round(float(self.state.epoch or 0), 4), "loss": loss, **scores})
+        said = "".join(f", {name} {value:.4f}" for name, value in scores.items())
+        self.around.say(f"epoch {self.state.epoch:g}: validation loss {loss:.4f}{said}")
         if self.best_step() == step:
             self.control.should_save = True  # the best weights so far are what the run may end with
         if self._waited_long_enough():
-            self.around.say(f"no better validation loss for {self.run.early_stopping_patience} epochs: training ends")
+            self.around.say(f"no better {self._goal} for {self.run.early_stopping_patience} epochs: training ends")
             self.control.should_training_stop = True
 
     def best_step(self) -> int | None:
-        """The step with the best validation loss, when the run may end with it."""
+        """The step with the best validation loss, or score, when the run may end with it."""
         rows = self.around.evaluations.rows
         if self.run.early_stopping_patience is None or not rows:
             return None
-        return int(min(rows, key=lambda row: (row["loss"], row["step"]))["step"])
+        return int(min(rows, key=lambda row: (self._cost(row), row["step"]))["step"])
 
-    def _stop_in_evaluation(self) -> None:
+    def _pause_in_evaluation(self) -> None:
+        """Where an evaluation can be left when the run is told to stop; it is done again when the run resumes."""
+        if not self.stop:
+            return
         self._save_checkpoint(self.model, None)
         self.stop.obey(f"checkpoint of step {self.state.global_step} saved")
 
