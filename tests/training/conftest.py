@@ -57,6 +57,7 @@ def assemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assemble:
         from airtune.modeling.encoding import Encoder
         from airtune.modeling.loading import load_model, load_processor
         from airtune.modeling.parts import run_frozen_parts_without_gradients
+        from airtune.modeling.vision_features import picture_encoder
         from airtune.training.journal import Journal
         from airtune.training.mirror import Mirror
         from airtune.training.optimization import seed, training_arguments
@@ -98,8 +99,9 @@ def assemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assemble:
             said.append,
         )  # fmt: skip
         trainer = VisionLanguageTrainer(
-            model, run, arguments, train=sets[0], validation=sets[1], batches=Batches(encoder), around=around
-        )
+            model, run, arguments, train=sets[0], validation=sets[1], batches=Batches(encoder), around=around,
+            seeing=picture_encoder(model, run, known),
+        )  # fmt: skip
         return Assembled(run, model, encoder, sets[0], sets[1], trainer, said)
 
     return put_together

@@ -79,6 +79,7 @@ class CatalogEntry(_Strict):
         lora_targets: last names of the language model's linear layers that LoRA adapts.
         quantization_skip: modules that stay in 16 bit when the model is loaded in 4 bit.
         packing: whether samples may share one row (not with recurrent layers).
+        vision_features: whether its forward takes pictures as features that its frozen tower made before.
         note: anything a user should know, in a sentence.
     """
 
@@ -95,6 +96,7 @@ class CatalogEntry(_Strict):
     lora_targets: tuple[str, ...] = Field(strict=False, min_length=1)
     quantization_skip: tuple[str, ...] = Field(strict=False, min_length=1)
     packing: bool = True
+    vision_features: bool = False
     note: str | None = None
 
     @property

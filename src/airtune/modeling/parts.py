@@ -15,7 +15,7 @@ from airtune.catalog.entry import CatalogEntry
 OTHER: Final = "other"
 _ADAPTER_PREFIXES: Final = ("base_model.model.",)
 _ADAPTER_MARK: Final = ".lora_"
-_SEEING: Final = ("vision", "projector")
+SEEING: Final = ("vision", "projector")
 
 
 @dataclass
@@ -71,7 +71,7 @@ def frozen_seeing_modules(model: nn.Module, entry: CatalogEntry) -> Iterator[tup
         names = [plain_name(f"{name}.{inner}") for inner, _ in module.named_parameters()]
         if (
             parameters
-            and all(entry.part_of(inner) in _SEEING for inner in names)
+            and all(entry.part_of(inner) in SEEING for inner in names)
             and not any(parameter.requires_grad for parameter in parameters)
         ):
             taken = (*taken, f"{name}.")

@@ -72,6 +72,7 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     from airtune.modeling.encoding import Encoder
     from airtune.modeling.loading import load_model, load_processor
     from airtune.modeling.parts import run_frozen_parts_without_gradients
+    from airtune.modeling.vision_features import picture_encoder
     from airtune.training import checkpoints
     from airtune.training.journal import Journal
     from airtune.training.mirror import Mirror
@@ -117,6 +118,7 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
         run_frozen_parts_without_gradients(model, entry)
     else:
         model.requires_grad_(True)
+    seeing = picture_encoder(model, run, entry)
     for line in describe(run, arguments, chosen, total):
         log.info(line)
 
@@ -142,7 +144,14 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
 
     # 8. The loop.
     trainer = VisionLanguageTrainer(
-        model, run, arguments, train=train_set, validation=validation_set, batches=Batches(encoder), around=around
+        model,
+        run,
+        arguments,
+        train=train_set,
+        validation=validation_set,
+        batches=Batches(encoder),
+        around=around,
+        seeing=seeing,
     )
     trainer.add_callback(check)
     try:

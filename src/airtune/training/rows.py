@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from airtune.modeling.encoding import IGNORED, Encoded, Encoder, Vision, join_pictures
+from airtune.modeling.vision_features import ENCODER_OUTPUTS, PictureEncoder, is_encoded, joined, without_features
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +39,22 @@ class Row:
         return int(self.inputs["input_ids"].numel())
 
     def model_inputs(self) -> dict[str, Any]:
-        """The model's arguments."""
-        return {**self.inputs, **join_pictures(self.pictures)}
+        """The model's arguments: with the pixels of its pictures, or with their features where these are known."""
+        if not self.pictures or not all(map(is_encoded, self.pictures)):
+            return {**self.inputs, **join_pictures(self.pictures)}
+        seen = join_pictures([without_features(picture) for picture in self.pictures])
+        return {**self.inputs, **seen, ENCODER_OUTPUTS: joined(self.pictures)}
+
+    def encoded(self, seeing: PictureEncoder) -> Row:
+        """The same row with the features of its pictures instead of their pixels: each picture is encoded once."""
+        known: dict[str, Vision] = {}
+        pictures = []
+        for number, picture in enumerate(self.pictures):
+            digest = self.digests[number] if self.digests else str(number)
+            if digest not in known:
+                known[digest] = picture if is_encoded(picture) else seeing.encode(picture)
+            pictures.append(known[digest])
+        return replace(self, pictures=tuple(pictures))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Row:
         """The same row on a device."""

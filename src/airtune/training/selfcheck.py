@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 
 from airtune.errors import DefectError, Problem
 from airtune.modeling.encoding import IGNORED, Encoder
-from airtune.modeling.parts import OTHER, count_by_part, plain_name
+from airtune.modeling.parts import OTHER, SEEING, count_by_part, plain_name
 from airtune.training.samples import Samples
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from airtune.catalog.entry import CatalogEntry
     from airtune.runspec.resolved import ResolvedRun
-
-_SEEING: Final = ("vision", "projector")
 
 
 class SelfCheck(TrainerCallback):  # type: ignore[misc]
@@ -40,6 +38,7 @@ class SelfCheck(TrainerCallback):  # type: ignore[misc]
         self._entry = entry
         self._write = write
         self._hooks: list[Any] = []
+        self._ran: set[str] = set()
         self._in_backward: set[str] = set()
         self._seeing = 0
         counts = count_by_part(model, entry)
@@ -91,10 +90,14 @@ class SelfCheck(TrainerCallback):  # type: ignore[misc]
         self._write(self.report)
 
     def watch_first_step(self, model: nn.Module) -> None:
-        """Notes which vision modules take part in the first backward pass."""
+        """Notes which vision modules run in the first step, and which of them take part in its backward pass.
+
+        Where pictures are encoded outside the model's forward they still run under these eyes; with features that
+        were kept from before none runs.
+        """
         for name, module in model.named_modules():
             plain = plain_name(name)
-            if self._entry.part_of(plain) in _SEEING and any(True for _ in module.parameters(recurse=False)):
+            if self._entry.part_of(plain) in SEEING and any(True for _ in module.parameters(recurse=False)):
                 self._seeing += 1
                 self._hooks.append(module.register_forward_hook(self._note(plain)))
 
@@ -112,7 +115,11 @@ class SelfCheck(TrainerCallback):  # type: ignore[misc]
             "trained_tensors": len(trained),
             "without_gradient": without,
         }
-        self.report["vision_modules"] = {"all": self._seeing, "in_backward": len(self._in_backward)}
+        self.report["vision_modules"] = {
+            "all": self._seeing,
+            "ran": len(self._ran),
+            "in_backward": len(self._in_backward),
+        }
         self._write(self.report)
         if self._run.training_mode == "LoRA":
             if without:
@@ -146,6 +153,7 @@ class SelfCheck(TrainerCallback):  # type: ignore[misc]
     def _note(self, name: str) -> Any:
         def note(module: nn.Module, inputs: Any, output: Any) -> None:
             del module, inputs
+            self._ran.add(name)
             tensors = output if isinstance(output, tuple) else (output,)
             if any(isinstance(tensor, torch.Tensor) and tensor.grad_fn is not None for tensor in tensors):
                 self._in_backward.add(name)

@@ -19,6 +19,7 @@ import torch
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from airtune.errors import DefectError, DivergedError, Problem
+from airtune.modeling.vision_features import PictureEncoder
 from airtune.runspec.resolved import ResolvedRun
 from airtune.stores import layout
 from airtune.stores.run_directory import RunDirectory
@@ -74,6 +75,7 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
         train: the samples to train.
         validation: the samples to validate, may be empty.
         batches: makes batches.
+        seeing: encodes pictures outside the model's forward, where its vision tower is frozen and it takes features.
         around: everything else.
     """
 
@@ -90,10 +92,12 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
         validation: Samples,
         batches: Batches,
         around: Surroundings,
+        seeing: PictureEncoder | None = None,
     ) -> None:
         self.run = run
         self.around = around
         self.stop = around.stop
+        self._seeing = seeing
         self.has_validation = len(validation) > 0
         self._order = EpochOrder(len(train), run.seed, shuffle=run.shuffle)
         self._skipped_steps = 0
@@ -186,8 +190,11 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
         return loss
 
     def _row_loss(self, model: Any, row: Row) -> torch.Tensor:
+        row = row.to(self.args.device)
+        if self._seeing is not None:
+            row = row.encoded(self._seeing)
         with self.compute_loss_context_manager():
-            return summed_loss(model, row.to(self.args.device))
+            return summed_loss(model, row)
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """The gradient's norm before clipping; the loop asks for it before each update, so this is where to stop."""
