@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo test lint format lock clean
+.PHONY: help install install-dev demo test bench lint format lock clean
 MAKEFLAGS += --no-print-directory
 
 # Another environment that happens to be active, or another Airflow's settings, must not reach in.
@@ -17,7 +17,7 @@ SOURCES := src plugins dags tests benchmarks include/configs/demo
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "also: make lint · make format · make lock [UPGRADE=1] · make clean · make demo RUN=include/configs/runs/digits.json"
+	@echo "also: make bench · make lint · make format · make lock [UPGRADE=1] · make clean · make demo RUN=include/configs/runs/digits.json"
 
 install:
 	@scripts/install run
@@ -30,6 +30,11 @@ demo: install
 
 test: lint
 	@exec $(BIN)/pytest $(ARGS)
+
+# Against TRL, which nothing else here needs: it comes into the same environment, within the same versions.
+bench: install-dev
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r benchmarks/requirements.txt
+	@exec $(BIN)/python benchmarks/train_vs_trl.py $(ARGS)
 
 lint: install-dev
 	@$(BIN)/ruff format --check $(SOURCES)
@@ -49,6 +54,7 @@ lock: install-dev
 	@$(LOCK) -c requirements-dev.txt --extra airflow --extra trainer --extra demo pyproject.toml -o requirements.txt
 	@$(LOCK) -c requirements-dev.txt --extra trainer pyproject.toml -o requirements-trainer.txt
 	@printf 'hatchling>=1.27\neditables>=0.5\n' | $(LOCK) -c requirements-dev.txt - -o requirements-build.txt
+	@printf 'trl==1.16.0\n' | $(LOCK) -c requirements-dev.txt - -o benchmarks/requirements.txt
 	@printf 'uv>=0.13.9,<0.14\n' | $(LOCK) -c requirements-dev.txt - -o requirements-uv.txt
 
 clean:

@@ -1,0 +1,95 @@
+"""What is noted while a side trains: when each step ended, what went through the model, how much memory it took.
+
+Both sides are noted in the same way, at the same places of the same model.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from airtune.catalog.entry import CatalogEntry
+from airtune.modeling.parts import plain_name
+
+_FIRST_LAYER = re.compile(r"\.(?:layers|layer|blocks)\.0$")
+
+
+class Watch(TrainerCallback):  # type: ignore[misc]
+    """Notes one side's training.
+
+    Args:
+        model: with its adapters.
+        entry: the catalog entry of its architecture.
+    """
+
+    def __init__(self, model: Any, entry: CatalogEntry) -> None:
+        self.tokens = {"language": 0, "vision": 0}
+        self._ends: list[float] = []
+        self._begun = 0.0
+        for name, module in model.named_modules():
+            plain = plain_name(name)
+            if _FIRST_LAYER.search(plain) and (part := entry.part_of(f"{plain}.weight")) in self.tokens:
+                module.register_forward_pre_hook(self._count(part), with_kwargs=True)
+
+    def begin(self) -> None:
+        """The loop begins now."""
+        self._begun = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """After each optimizer step."""
+        del args, state, control, kwargs
+        self.step_ends()
+
+    def step_ends(self) -> None:
+        """A step's work is done, on the GPU too."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self._ends.append(time.perf_counter())
+
+    def result(self, *, losses: list[float], before: float, **more: Any) -> dict[str, Any]:
+        """What one side has to say.
+
+        Args:
+            losses: of each step.
+            before: seconds from the loaded model to the loop.
+            **more: is added.
+        """
+        starts = [self._begun, *self._ends]
+        return {
+            "losses": losses,
+            "seconds": [end - start for start, end in zip(starts, self._ends, strict=False)],
+            "before_seconds": before,
+            "language_tokens": self.tokens["language"],
+            "vision_tokens": self.tokens["vision"],
+            "peak_bytes": peak_bytes(),
+            "threads": torch.get_num_threads(),
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            **more,
+        }
+
+    def _count(self, part: str) -> Any:
+        def count(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            del module
+            hidden = args[0] if args else kwargs["hidden_states"]
+            self.tokens[part] += hidden.numel() // hidden.shape[-1]
+
+        return count
+
+
+def peak_bytes() -> int:
+    """The most that tensors took on the GPU, or that this process took of the machine's memory."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def write(result: dict[str, Any], path: Path) -> None:
+    """Writes a side's result for the parent process."""
+    path.write_text(json.dumps(result), encoding="utf-8")
