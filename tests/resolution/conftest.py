@@ -12,6 +12,7 @@ import pytest
 from airtune.configs import configs_root
 from airtune.resolution.data_facts import DataFacts
 from airtune.runspec.document import RunDocument
+from airtune.runspec.resolved import ResolvedRun, Sampling
 from airtune.stores import layout
 from airtune.stores.run_directory import RunDirectory
 
@@ -100,5 +101,30 @@ def make_run(small: dict[str, Any], root_uri: str, facts: dict[str, Any], datase
         made = RunDirectory.create(root_uri, run_id, document.to_json())
         made.write_json(layout.FACTS, facts)
         return made
+
+    return make
+
+
+RunOf = Callable[..., ResolvedRun]
+
+
+@pytest.fixture(scope="session")
+def run_of() -> RunOf:
+    """A resolved run with any value changed: ``run_of(batch_size=2)``."""
+
+    def make(**changes: Any) -> ResolvedRun:
+        values: dict[str, Any] = {
+            "name": "x-v1", "task": "vqa", "system_prompt": "Answer.", "system_prompt_source": "user",
+            "user_prompt": None, "base_model": "Qwen/Qwen3-VL-8B-Instruct", "architecture": "qwen3vl", "size": "8B",
+            "parameters": None, "training_mode": "LoRA", "quantization_enabled": False, "quantization_type": "NF4",
+            "precision": "BFloat16", "epochs": 2, "learning_rate": 1e-4, "batch_size": 4, "gradient_accumulation": 1,
+            "optimizer": "AdamW", "learning_rate_schedule": "constant", "warmup_ratio": 0.0, "weight_decay": 0.0,
+            "max_grad_norm": 1.0, "seed": 0, "early_stopping_patience": None, "lora_rank": 16, "lora_alpha": 32,
+            "lora_dropout": 0.05, "max_pixels": None, "max_sequence_length": None, "checkpoint_every_steps": None,
+            "checkpoint_every_minutes": None, "checkpoints_kept": 2, "gradient_checkpointing": False,
+            "dataset_source": "file:///unused", "dataset_format": "vi",
+            "sampling": Sampling(max_new_tokens=24, top_k=0, top_p=1.0, temperature=0.0, repetition_penalty=1.0),
+        }  # fmt: skip
+        return ResolvedRun(**{**values, **changes})
 
     return make

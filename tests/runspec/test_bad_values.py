@@ -75,6 +75,7 @@ BAD: list[tuple[int, str, tuple[object, ...]]] = [
     (1, "airtune.checkpointEveryMinutes", (-1, *NUMBER)),
     (1, "airtune.checkpointsKept", COUNT),
     (1, "airtune.gradientCheckpointing", SWITCH),
+    (1, "airtune.ignoreEstimate", SWITCH),
     (1, "airtune.lora_rank", (8,)),
 ]
 CASES = [pytest.param(block, key, value, id=f"{key}={value!r}"[:60]) for block, key, values in BAD for value in values]

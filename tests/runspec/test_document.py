@@ -155,7 +155,7 @@ def test_every_problem_is_named_at_once_with_path_value_allowed_and_nearest_matc
         (
             f"{root}[3].settings.airtune.loraRnak: is no setting of airtune (got 8); allowed: baseModel, "
             "checkpointEveryMinutes, checkpointEverySteps, checkpointsKept, earlyStoppingMetric, "
-            "earlyStoppingPatience, featureCache, gradientCheckpointing, "
+            "earlyStoppingPatience, featureCache, gradientCheckpointing, ignoreEstimate, "
             "learningRateSchedule, loraAlpha, loraDropout, loraRank, maxGradNorm, maxPixels, maxSequenceLength, seed, "
             "warmupRatio, weightDecay; did you mean 'loraRank'?"
         ),

@@ -46,9 +46,11 @@ def resolve(run_uri: RunUri) -> None:
     """Makes every setting concrete, each with its source and reason."""
 
     def work(run: RunDirectory) -> object:
+        from airtune.resolution.estimate_table import estimate_lines
         from airtune.resolution.stage import resolve
 
-        return resolve(run)
+        resolution = resolve(run)
+        return "\n".join([str(resolution), *estimate_lines(resolution.estimate)])
 
     _run("resolve", run_uri, work)
 

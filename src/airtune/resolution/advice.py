@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from airtune.resolution.device import AMPERE
+from airtune.resolution.verdict import ALLOW, ROOM
 from airtune.runspec import names
 from airtune.runspec.prompts import VI
 from airtune.runspec.resolved import ResolvedRun
@@ -38,7 +39,7 @@ def advice(run: ResolvedRun, spec: RunSpec, around: Surroundings, estimate: Mapp
         *_formats(run, around),
         *_learning(run),
         *_answers(run, around),
-        *_memory(around, estimate),
+        *_memory(estimate),
         *_names_and_prompts(run, spec),
     ]
 
@@ -107,17 +108,16 @@ def _answers(run: ResolvedRun, around: Surroundings) -> Iterator[str]:
         )
 
 
-def _memory(around: Surroundings, estimate: Mapping[str, Any]) -> Iterator[str]:
-    memory, available = estimate["memory"], around.device.memory_gb
-    if memory is None or available is None:
+def _memory(estimate: Mapping[str, Any]) -> Iterator[str]:
+    verdict = estimate["verdict"]
+    if verdict is None or verdict["verdict"] is None:
         return
-    needed = memory["total"] / 1e9
-    if needed > available:
-        yield f"About {needed:.0f} GB are needed and the GPU has {available:g}. In this order: {_OUT_OF_MEMORY}."
-    elif needed > 0.9 * available:
-        yield f"About {needed:.0f} of the GPU's {available:g} GB are needed: that is tight. To save: {_OUT_OF_MEMORY}."
-    elif needed < 0.5 * available:
-        yield f"About {needed:.1f} of the GPU's {available:g} GB are needed: there is room for a larger batch."
+    reason = f"{verdict['reason'][0].upper()}{verdict['reason'][1:]}"
+    if verdict["verdict"] != ALLOW:
+        remedy = f" Cheapest: {verdict['change_in_words']}." if verdict["change_in_words"] else ""
+        yield f"{reason}.{remedy} In this order: {_OUT_OF_MEMORY}."
+    elif verdict["needed_gb"] < ROOM * verdict["memory_gb"]:
+        yield f"{reason}."
 
 
 def _names_and_prompts(run: ResolvedRun, spec: RunSpec) -> Iterator[str]:

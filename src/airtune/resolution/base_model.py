@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from airtune.configs import configs_root
 from airtune.errors import NotPermittedError, Problem, SettingsError, StoreError
+from airtune.resolution.module_names import parameters_of
+from airtune.resolution.shapes import is_tied, parameters_from, text_config
 from airtune.resolution.weights import Tensor, read_tensors
 from airtune.stores.base import MissingError, Store
 from airtune.stores.opening import open_store
@@ -31,13 +34,18 @@ class BaseModel:
         model_type: from its config.json; None when the files could not be looked at.
         parameters: number of parameters; None when unknown.
         parts: parameters of the parts language, vision, projector, head and embeddings; empty when unknown.
-        tensors: its tensors; empty when the files could not be looked at.
+        tensors: its parameters, named as in the loaded model; from the headers of its files, else from its
+            config.json where the family is known; else empty.
         hidden_size: width of the language model; None when unknown.
         layers: its number of layers.
         vocabulary: number of tokens that it knows.
         longest: longest sequence in tokens.
         pixel_limit: the area in pixels to which its processor scales larger images; None where it has no such limit.
         pixels_per_token: area of one image token in pixels, or None.
+        config: its config.json.
+        processor: its processor's settings; empty when they could not be looked at.
+        known_from: ``files``, ``config`` (of the hub), ``published`` (airtune's copy of the published dimensions), or
+            None where nothing is known.
     """
 
     uri: str
@@ -51,6 +59,9 @@ class BaseModel:
     longest: int | None = None
     pixel_limit: int | None = None
     pixels_per_token: int | None = None
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    processor: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    known_from: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The facts for ``resolution.json``."""
@@ -62,6 +73,7 @@ class BaseModel:
             "longest_sequence": self.longest,
             "pixel_limit": self.pixel_limit,
             "pixels_per_token": self.pixels_per_token,
+            "known_from": self.known_from,
         }
 
 
@@ -88,7 +100,7 @@ def read_base_model(source: str, *, where: str) -> BaseModel:
     """
     if is_hub_id(source):
         config = _hub_config(source, where)
-        return BaseModel(source) if config is None else _described(source, config, {}, ())
+        return read_published(source) if config is None else _described(source, config, {}, (), "config")
     store = open_store(source)
     config = _config(store, where)
     _model_type(config, source, where)
@@ -103,13 +115,26 @@ def read_base_model(source: str, *, where: str) -> BaseModel:
     for name in reversed(_PROCESSORS):
         if name in names:
             processor |= _json_object(store.read(name), f"{source}/{name}", where)
-    return _described(source, config, processor, tuple(read_tensors(store, where=where)))
+    return _described(source, config, processor, tuple(read_tensors(store, where=where)), "files")
+
+
+def read_published(hub: str) -> BaseModel:
+    """What airtune itself knows of a published model: ``include/configs/published``; for use without a network.
+
+    Args:
+        hub: its id. Of an unknown model nothing but that is known.
+    """
+    path = configs_root() / "published" / f"{hub.replace('/', '--')}.json"
+    if not path.is_file():
+        return BaseModel(hub)
+    return _described(hub, json.loads(path.read_text(encoding="utf-8")), {}, (), "published")
 
 
 def _described(
-    source: str, config: Mapping[str, Any], processor: Mapping[str, Any], tensors: tuple[Tensor, ...]
+    source: str, config: Mapping[str, Any], processor: Mapping[str, Any], found: tuple[Tensor, ...], known_from: str
 ) -> BaseModel:
-    text = config.get("text_config") or config.get("llm_config") or config
+    text = text_config(config)
+    tensors = parameters_of(found, str(config["model_type"]), tied=is_tied(config)) or parameters_from(config)
     parts = _parts(tensors)
     return BaseModel(
         uri=source,
@@ -123,6 +148,9 @@ def _described(
         longest=_whole(text.get("max_position_embeddings")),
         pixel_limit=_pixel_limit(processor),
         pixels_per_token=_pixels_per_token(config),
+        config=config,
+        processor=processor,
+        known_from=known_from,
     )
 
 

@@ -1,105 +1,97 @@
-"""How much memory and how many steps a run will take, before anything is loaded.
-
-Memory is that of one device, in bytes, and rough: weights, adapters, gradients and optimizer states are counted from
-the model's tensors; activations follow the usual rule for transformer layers [Korthikanti et al. 2022, "Reducing
-Activation Recomputation in Large Transformer Models"]: about 34 bytes per token, layer and unit of width in 16 bit
-with an attention that keeps no score matrix, and 2 bytes with gradient checkpointing plus one layer in full.
-"""
+"""What a run will take, before a GPU is taken: parameters trained, memory by part, steps, time, and whether it fits."""
 
 from __future__ import annotations
 
 import math
-import re
-from typing import Any, Final
+from dataclasses import asdict
+from typing import Any
 
 from airtune.catalog.entry import CatalogEntry
+from airtune.resolution.accelerators import find
 from airtune.resolution.base_model import BaseModel
-from airtune.resolution.data_facts import DataFacts
+from airtune.resolution.device import Device
+from airtune.resolution.lengths import Lengths, batches, largest
+from airtune.resolution.memory import Memory, memory
+from airtune.resolution.pace import pace
+from airtune.resolution.parameters import count
+from airtune.resolution.verdict import judge
 from airtune.runspec.resolved import ResolvedRun
 
-_FOUR_BIT: Final = 0.516
-"""Bytes a weight: half a byte, and double-quantised scales (32 bits a block of 64, themselves in 8 bit)."""
-
-_TRAINED: Final = 16
-"""Bytes a trained parameter: float32 weight and gradient, and Adam's two float32 moments."""
-
-_CHARACTERS_A_TOKEN: Final = 3.0
-_ACTIVATION: Final = 34
-_OVERHEAD: Final = 1_000_000_000
-"""CUDA's context, kernels and fragments."""
+NOT_KNOWN = "not known before the model is fetched"
 
 
-def estimate(run: ResolvedRun, data: DataFacts, base: BaseModel, entry: CatalogEntry) -> dict[str, Any]:
-    """Steps, and bytes of memory where the base model's tensors could be looked at.
+def estimate(
+    run: ResolvedRun, entry: CatalogEntry, base: BaseModel, lengths: Lengths, device: Device
+) -> dict[str, Any]:
+    """Everything that is predicted.
+
+    Args:
+        run: the resolved run.
+        entry: its architecture.
+        base: the base model.
+        lengths: of the training samples.
+        device: the GPU, if any.
 
     Returns:
-        ``micro_steps_per_epoch``, ``steps_per_epoch``, ``steps`` (updates of the weights), ``effective_batch``,
-        ``trained_parameters``, ``tokens_per_sample``, and ``memory`` with ``weights``, ``trained``, ``activations``,
-        ``overhead`` and ``total`` in bytes, or None.
+        The keys ``micro_steps_per_epoch``, ``steps_per_epoch``, ``steps`` (updates of the weights),
+        ``effective_batch``; ``trained_parameters`` and ``parts`` (as in ``training/selfcheck.json``), or None;
+        ``lengths``, ``micro_batch`` (tokens of a mean and of the largest one); ``memory``
+        (see :class:`airtune.resolution.memory.Memory`), ``pace`` (see :class:`airtune.resolution.pace.Pace`) and
+        ``verdict`` (see :class:`airtune.resolution.verdict.Verdict`), or None where the base model's parameters are
+        not known, which ``missing`` then says.
     """
-    micro_steps = math.ceil(data.train_samples / run.batch_size)
-    steps = math.ceil(micro_steps / run.gradient_accumulation)
-    tokens = tokens_per_sample(run, data, base)
-    trained = trained_parameters(run, base, entry)
-    return {
+    found = lengths.within(run.max_sequence_length)
+    micro_steps = math.ceil(len(found.samples) / run.batch_size)
+    steps_per_epoch = math.ceil(micro_steps / run.gradient_accumulation)
+    result: dict[str, Any] = {
         "micro_steps_per_epoch": micro_steps,
-        "steps_per_epoch": steps,
-        "steps": steps * run.epochs,
+        "steps_per_epoch": steps_per_epoch,
+        "steps": steps_per_epoch * run.epochs,
         "effective_batch": run.batch_size * run.gradient_accumulation,
-        "trained_parameters": trained,
-        "tokens_per_sample": tokens,
-        "memory": _memory(run, base, trained, tokens),
+        "trained_parameters": None,
+        "parts": None,
+        "lengths": found.to_json(),
+        "micro_batch": None,
+        "memory": None,
+        "pace": None,
+        "verdict": None,
+        "missing": None if base.tensors else NOT_KNOWN,
     }
+    if not base.tensors or not found.samples:
+        return result
+    counted = count(run, entry, base.tensors)
+    drawn = batches(found, run, packing=entry.packing, seed=run.seed)
+    gpu = find(device.name) if device.name else None
+    on_gpu = device.memory_gb is not None
+
+    def need(changed: ResolvedRun) -> int:
+        asked = peak(changed, entry, base, found, on_gpu=True)
+        return asked.peak if asked is not None else 0
+
+    predicted = peak(run, entry, base, found, on_gpu=on_gpu)
+    result |= {
+        "trained_parameters": counted.trained,
+        "parts": {part: asdict(numbers) for part, numbers in sorted(counted.parts.items())},
+        "micro_batch": drawn.to_json(),
+        "memory": predicted.to_json() if predicted is not None else None,
+        "verdict": judge(run, entry, device.memory_gb, need).to_json(),
+    }
+    timed = None
+    if not on_gpu or gpu is not None:
+        timed = pace(run, entry, base, counted, drawn, gpu=gpu, steps=result["steps"], cached=_cached(run))
+    result["pace"] = timed.to_json() if timed is not None else None
+    return result
 
 
-def tokens_per_sample(run: ResolvedRun, data: DataFacts, base: BaseModel) -> int:
-    """Tokens of a long sample: prompts, images and answer."""
-    characters = len(run.system_prompt) + (data.prompt_characters or 0) + (data.target_characters or 0)
-    image = 576
-    if base.pixels_per_token and data.image_pixels:
-        area = min(data.image_pixels, run.max_pixels or data.image_pixels)
-        image = math.ceil(area / base.pixels_per_token)
-    return math.ceil(characters / _CHARACTERS_A_TOKEN) + image * max(1, data.images_per_sample) + 16
-
-
-def trained_parameters(run: ResolvedRun, base: BaseModel, entry: CatalogEntry) -> int | None:
-    """All of them with SFT; with LoRA rank x (inputs + outputs) of every adapted layer."""
-    if run.training_mode == "SFT":
-        return run.parameters
-    targets = re.compile(rf".*\.(?:{'|'.join(map(re.escape, entry.lora_targets))})\.weight")
-    layers = [
-        tensor
-        for tensor in base.tensors
-        if targets.fullmatch(tensor.name)
-        and len(tensor.shape) == 2
-        and "visual" not in tensor.name
-        and "vision" not in tensor.name
-    ]
-    return sum(run.lora_rank * sum(layer.shape) for layer in layers) or None
-
-
-def _memory(run: ResolvedRun, base: BaseModel, trained: int | None, tokens: int) -> dict[str, int] | None:
-    if not base.parts or base.hidden_size is None or base.layers is None or base.vocabulary is None or trained is None:
+def peak(run: ResolvedRun, entry: CatalogEntry, base: BaseModel, lengths: Lengths, *, on_gpu: bool) -> Memory | None:
+    """The memory of the dearest micro-batch; None where the base model's parameters are not known."""
+    if not base.tensors or not lengths.samples:
         return None
-    width = 4 if run.precision == "Float32" else 2
-    if run.training_mode == "SFT":
-        weights, moved = 0, trained * _TRAINED
-    else:
-        language = base.parts.get("language", 0)
-        weights = round(language * (_FOUR_BIT if run.quantization_enabled else width))
-        weights += width * (sum(base.parts.values()) - language)
-        moved = trained * _TRAINED
-    in_flight = tokens * run.batch_size * base.hidden_size * width // 2
-    if run.gradient_checkpointing:
-        activations = in_flight * (2 * base.layers + _ACTIVATION)
-    else:
-        activations = in_flight * _ACTIVATION * base.layers
-    # Scores of every token of the answer: in the model's width, and in float32 for the loss.
-    activations += round(tokens * run.batch_size * base.vocabulary * (width + 4) * 0.25)
-    return {
-        "weights": weights,
-        "trained": moved,
-        "activations": activations,
-        "overhead": _OVERHEAD,
-        "total": weights + moved + activations + _OVERHEAD,
-    }
+    counted = count(run, entry, base.tensors)
+    dearest = largest(lengths, run, packing=entry.packing)
+    return memory(run, entry, base, counted, dearest, on_gpu=on_gpu)
+
+
+def _cached(run: ResolvedRun) -> bool:
+    """Whether what a frozen vision tower sees is kept between epochs."""
+    return run.training_mode == "LoRA"

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from airtune.answering.scoring import METRICS
 from airtune.catalog.entry import CatalogEntry, band
+from airtune.datasets.record import Record
 from airtune.errors import Problem, SettingsError
 from airtune.resolution import tables
 from airtune.resolution.advice import advice
@@ -16,6 +17,9 @@ from airtune.resolution.data_facts import DataFacts
 from airtune.resolution.device import Device
 from airtune.resolution.estimate import estimate
 from airtune.resolution.ledger import ASKED, Ledger
+from airtune.resolution.lengths import Lengths, guessed, lengths_of
+from airtune.resolution.picture_tokens import PictureRule
+from airtune.resolution.text_tokens import text_rule
 from airtune.runspec import names
 from airtune.runspec.document import RunDocument
 from airtune.runspec.prompts import Prompts, prompts_for
@@ -39,12 +43,14 @@ class Surroundings:
         base: the base model.
         device: the GPU, if any.
         architecture: which catalog entry trains the base model, and why.
+        records: the samples; None where only the dataset's facts are at hand.
     """
 
     data: DataFacts
     base: BaseModel
     device: Device
     architecture: Architecture
+    records: tuple[Record, ...] | None = None
 
 
 def resolve_settings(document: RunDocument, around: Surroundings) -> Resolution:
@@ -93,7 +99,7 @@ def resolve_settings(document: RunDocument, around: Surroundings) -> Resolution:
         **_limits(spec, ledger, around, parameters),
     )
     _record_sources(spec, ledger, around, run)
-    expected = estimate(run, around.data, around.base, entry)
+    expected = estimate(run, entry, around.base, _lengths(run, around), around.device)
     return Resolution(
         run=run,
         entries=tuple(sorted(ledger.entries, key=lambda each: each.path)),
@@ -108,6 +114,14 @@ def resolve_settings(document: RunDocument, around: Surroundings) -> Resolution:
             "next_name": names.next_version(name),
         },
     )
+
+
+def _lengths(run: ResolvedRun, around: Surroundings) -> Lengths:
+    texts = text_rule(around.base.uri, images=around.data.images_per_sample)
+    pictures = PictureRule(around.base, run.max_pixels)
+    if around.records is None:
+        return guessed(around.data, run, texts, pictures)
+    return lengths_of(around.records, run, texts, pictures)
 
 
 def _size(spec: RunSpec, around: Surroundings) -> tuple[str, int | None]:
@@ -294,5 +308,8 @@ def _record_sources(spec: RunSpec, ledger: Ledger, around: Surroundings, run: Re
     ledger.note("model.architecture.size", run.size, "user", ASKED)
     catalog = f"the catalog's model for {architecture.entry.display_name} {run.size}"
     ledger.default(f"{_OWN}baseModel", spec.model.base_model, run.base_model, catalog)
+    ledger.default(
+        f"{_OWN}ignoreEstimate", spec.model.ignore_estimate, False, "what fits no GPU that is known is refused at once"
+    )
     if run.feature_cache is not None:
         ledger.note(f"{_OWN}featureCache", run.feature_cache, "user", ASKED)

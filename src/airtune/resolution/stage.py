@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 from airtune.catalog import registry
+from airtune.datasets.record import Record, read_records
 from airtune.errors import Problem, SettingsError
 from airtune.resolution.architecture import choose
 from airtune.resolution.base_model import read_base_model
 from airtune.resolution.data_facts import DataFacts
-from airtune.resolution.device import find_device
+from airtune.resolution.device import Device, find_device
 from airtune.resolution.resolver import Surroundings, resolve_settings
+from airtune.resolution.verdict import DENY
 from airtune.runspec.document import RunDocument
 from airtune.runspec.resolved import Resolution
 from airtune.stores import layout
@@ -34,21 +36,41 @@ def resolve(run: RunDirectory) -> Resolution:
 
     Raises:
         SettingsError: the base model does not exist or is of a type that nothing trains, or does not allow what was
-            asked; or ``airtune validate`` has not run.
+            asked; ``airtune validate`` has not run; or the run fits the GPU with no setting that training may change by
+            itself (``resolution.json`` is written all the same, and ``airtune.ignoreEstimate`` lets it pass).
         NotPermittedError: the base model lies where this installation does not read from.
         StoreError: the store or the hub does not answer.
     """
     if run.exists(layout.RESOLUTION) and _has_begun(run):
         return Resolution.from_json(run.store.read(layout.RESOLUTION))
+    document = _asked(run)
+    resolution = resolution_of(run)
+    run.write_text(layout.RESOLUTION, resolution.to_json())
+    run.update(layout.RUN_JSON, lambda before: _resolved(before, document, resolution))
+    run.fetch(layout.RUN_JSON)
+    _refuse(document, resolution)
+    return resolution
+
+
+def resolution_of(run: RunDirectory, device: Device | None = None) -> Resolution:
+    """What :func:`resolve` would decide, without writing it down.
+
+    Args:
+        run: a run whose dataset was validated.
+        device: the GPU; None: the one that is found.
+
+    Raises:
+        SettingsError: as :func:`resolve`, but whether the run fits stands in the estimate alone.
+        NotPermittedError: as :func:`resolve`.
+        StoreError: as :func:`resolve`.
+    """
     if not run.exists(layout.FACTS):
         raise SettingsError(
             Problem(
                 f"{run.uri}/{layout.FACTS}", "the dataset was not validated yet", fix="run `airtune validate` first"
             )
         )
-    # What was asked, not run.json: that holds the values of an earlier resolution, which nobody asked for.
-    asked = layout.REQUEST if run.exists(layout.REQUEST) else layout.RUN_JSON
-    document = RunDocument.parse(run.store.read(asked), where=asked)
+    document = _asked(run)
     where = document.path("model.airtune.baseModel")
     source = base_model_of(document)
     check_source(source, where=where)
@@ -56,14 +78,11 @@ def resolve(run: RunDirectory) -> Resolution:
     around = Surroundings(
         data=DataFacts.from_json(run.read_json(layout.FACTS)),
         base=base,
-        device=find_device(),
+        device=device or find_device(),
         architecture=choose(document, base.model_type),
+        records=_records(run),
     )
-    resolution = resolve_settings(document, around)
-    run.write_text(layout.RESOLUTION, resolution.to_json())
-    run.update(layout.RUN_JSON, lambda before: _resolved(before, document, resolution))
-    run.fetch(layout.RUN_JSON)
-    return resolution
+    return resolve_settings(document, around)
 
 
 def base_model_of(document: RunDocument) -> str:
@@ -88,6 +107,35 @@ def base_model_of(document: RunDocument) -> str:
             )
         )
     return size.hub
+
+
+def _asked(run: RunDirectory) -> RunDocument:
+    # Not run.json: that holds the values of an earlier resolution, which nobody asked for.
+    asked = layout.REQUEST if run.exists(layout.REQUEST) else layout.RUN_JSON
+    return RunDocument.parse(run.store.read(asked), where=asked)
+
+
+def _records(run: RunDirectory) -> tuple[Record, ...] | None:
+    if not run.exists(layout.RECORDS):
+        return None
+    run.fetch(layout.RECORDS)
+    return tuple(read_records(run.path(layout.RECORDS)))
+
+
+def _refuse(document: RunDocument, resolution: Resolution) -> None:
+    """Stops a run that its GPU cannot hold before that GPU is taken."""
+    verdict = resolution.estimate["verdict"]
+    if verdict is None or verdict["verdict"] != DENY or document.spec.model.ignore_estimate:
+        return
+    raise SettingsError(
+        Problem(
+            "GPU memory",
+            f"this run does not fit: {verdict['reason']}",
+            value=f"{verdict['needed_gb']:.1f} GB",
+            allowed=f"<= {verdict['memory_gb']:g} GB",
+            fix=f"cheapest: {verdict['change_in_words']}; or set airtune.ignoreEstimate to true to try all the same",
+        )
+    )
 
 
 def _has_begun(run: RunDirectory) -> bool:

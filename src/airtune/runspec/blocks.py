@@ -209,6 +209,9 @@ class ModelOwn(OwnObject):
         None,
         description="where vision features are kept between runs: file:///… or s3://…; default: this machine alone",
     )
+    ignore_estimate: Switch = Field(
+        None, description="train although the estimate says that no setting fits the GPU; default false"
+    )
 
 
 class ModelSettings(PlatformObject):

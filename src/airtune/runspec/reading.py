@@ -221,6 +221,7 @@ def _assembled(
 ) -> RunSpec:
     own = model.airtune.model_dump()
     base_model, feature_cache = own.pop("base_model"), own.pop("feature_cache")
+    ignore_estimate = own.pop("ignore_estimate")
     knobs = {knob: getattr(model.hyperparameters, knob) for knob in _PLATFORM_KNOBS}
     return RunSpec(
         name=name,
@@ -237,6 +238,7 @@ def _assembled(
             architecture_size=model.architecture.size,
             base_model=base_model,
             feature_cache=feature_cache,
+            ignore_estimate=ignore_estimate,
             training_mode=model.training_mode.type,
             quantization_enabled=model.quantization.enabled,
             quantization_type=model.quantization.type,

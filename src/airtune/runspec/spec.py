@@ -70,6 +70,7 @@ class ModelSpec(_View):
     architecture_size: str
     base_model: str | None = None
     feature_cache: str | None = None
+    ignore_estimate: bool | None = None
     training_mode: TrainingMode | None = None
     quantization_enabled: bool | None = None
     quantization_type: QuantizationType | None = None
