@@ -126,7 +126,7 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     check = SelfCheck(model, run, entry, lambda report: directory.write_json(layout.TRAINING_SELFCHECK, report))
     for line in check.table():
         log.info(line)
-    check.look_at_sample(train_set, encoder, chosen.lengths[chosen.train[0].id])
+    check.look_at_sample(train_set, encoder, chosen.lengths)
     check.watch_first_step(model)
 
     # 7. Where to begin: at the newest checkpoint that is whole. What was logged after it will be logged again.

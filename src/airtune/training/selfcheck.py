@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import nn
 from transformers import TrainerCallback
 
 from airtune.errors import DefectError, Problem
-from airtune.modeling.encoding import IGNORED, Encoder
-from airtune.modeling.parts import OTHER, SEEING, count_by_part, plain_name
+from airtune.modeling.encoding import IGNORED, NO_PICTURE, Encoder
+from airtune.modeling.parts import OTHER, count_by_part
+from airtune.training.first_step import FirstStep, Gradients
 from airtune.training.samples import Samples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from airtune.catalog.entry import CatalogEntry
     from airtune.runspec.resolved import ResolvedRun
+
+_MOST_NAMED: Final = 50
+_PREVIEW: Final = 200
+
+log = logging.getLogger("airtune.training.selfcheck")
 
 
 class SelfCheck(TrainerCallback):  # type: ignore[misc]
@@ -37,10 +44,7 @@ class SelfCheck(TrainerCallback):  # type: ignore[misc]
         self._run = run
         self._entry = entry
         self._write = write
-        self._hooks: list[Any] = []
-        self._ran: set[str] = set()
-        self._in_backward: set[str] = set()
-        self._seeing = 0
+        self._first: FirstStep | None = None
         counts = count_by_part(model, entry)
         self.report: dict[str, Any] = {
             "training_mode": run.training_mode,
@@ -60,9 +64,20 @@ class SelfCheck(TrainerCallback):  # type: ignore[misc]
         ]
         return lines
 
-    def look_at_sample(self, samples: Samples, encoder: Encoder, predicted: int) -> None:
-        """What one sample's labels say, whether its stop token is trained, and whether its length is as predicted."""
-        record, sample = samples.records[0], samples[0]
+    def look_at_sample(self, samples: Samples, encoder: Encoder, predicted: Mapping[str, int]) -> None:
+        """What one sample's labels say, whether its stop token is trained, and whether its length is as predicted.
+
+        Args:
+            samples: the first one with a picture is looked at, or the first where none has one.
+            encoder: which made them.
+            predicted: tokens of each sample by its id, from the size of its pictures.
+
+        Raises:
+            AirtuneError: the sample cannot be made.
+            DefectError: it is not what was promised.
+        """
+        index = next((number for number, record in enumerate(samples.records) if record.images), 0)
+        record, sample = samples.records[index], samples[index]
         if sample.failure is not None:
             raise sample.failure
         encoded = sample.encoded
@@ -70,10 +85,15 @@ class SelfCheck(TrainerCallback):  # type: ignore[misc]
             raise DefectError(Problem("selfcheck", "a training sample has no labels"))
         learned = encoded.labels[encoded.labels != IGNORED].tolist()
         text = encoder.processor.tokenizer.decode(learned)
+        of_pictures = int((encoded.picture != NO_PICTURE).sum())
+        prompt = encoder.prompt_text(self._run.system_prompt, len(record.images), record.prompt)
+        of_text = encoder.text_length(prompt) - len(record.images) + len(encoder.target_ids(record.target))
         self.report["sample"] = {
             "id": record.id,
             "tokens": encoded.length,
-            "tokens_predicted": predicted,
+            "tokens_predicted": predicted[record.id],
+            "image_tokens": of_pictures,
+            "image_tokens_predicted": predicted[record.id] - of_text,
             "label_tokens": len(learned),
             "labels": text,
             "labels_as_written": text == record.target + encoder.end.text,
@@ -81,56 +101,80 @@ class SelfCheck(TrainerCallback):  # type: ignore[misc]
             "end_of_turn": encoder.end.text,
             "end_of_turn_from_template": encoder.end.from_template,
         }
-        if not self.report["sample"]["stop_token_trained"]:
-            raise DefectError(Problem("selfcheck", "the token that ends an answer is not trained", value=repr(text)))
-        if encoded.length != predicted:
-            raise DefectError(
-                Problem("selfcheck", f"a sample of {predicted} tokens by its picture's size has {encoded.length}")
-            )
         self._write(self.report)
+        log.info(
+            "sample %s: %s tokens, %s of them of pictures; it teaches %r",
+            record.id,
+            encoded.length,
+            of_pictures,
+            text if len(text) <= _PREVIEW else f"{text[:_PREVIEW]}... ({len(learned)} tokens)",
+        )
+        self._check_sample(self.report["sample"])
 
     def watch_first_step(self, model: nn.Module) -> None:
-        """Notes which vision modules run in the first step, and which of them take part in its backward pass.
+        """Notes which modules take part in the first forward and backward pass.
 
-        Where pictures are encoded outside the model's forward they still run under these eyes; with features that
-        were kept from before none runs.
+        Where pictures are encoded outside the model's forward the vision modules still run under these eyes; with
+        features that were kept from before none runs.
         """
-        for name, module in model.named_modules():
-            plain = plain_name(name)
-            if self._entry.part_of(plain) in SEEING and any(True for _ in module.parameters(recurse=False)):
-                self._seeing += 1
-                self._hooks.append(module.register_forward_hook(self._note(plain)))
+        self._first = FirstStep(model, self._entry)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """After the first backward pass, before the first update."""
-        del args, control
-        if "gradients" in self.report:
+        del args, control, kwargs
+        if self._first is None:
             return
-        for hook in self._hooks:
-            hook.remove()
-        trained = [(name, p) for name, p in kwargs["model"].named_parameters() if p.requires_grad]
-        without = [name for name, parameter in trained if parameter.grad is None]
+        first, self._first = self._first, None
+        found = first.gradients()
         self.report["gradients"] = {
             "step": int(state.global_step) + 1,
-            "trained_tensors": len(trained),
-            "without_gradient": without,
+            "trained_tensors": found.trained,
+            "without_gradient": list(found.missing),
+            "tolerated": dict(list(found.tolerated.items())[:_MOST_NAMED]),
+            "tolerated_tensors": len(found.tolerated),
+            "zero_gradient_tensors": len(found.zero),
         }
         self.report["vision_modules"] = {
-            "all": self._seeing,
-            "ran": len(self._ran),
-            "in_backward": len(self._in_backward),
+            "all": len(first.seeing),
+            "ran": len(first.seeing_ran),
+            "in_backward": len(first.seeing_in_backward),
         }
         self._write(self.report)
-        if self._run.training_mode == "LoRA":
-            if without:
-                raise DefectError(
-                    Problem("selfcheck", f"{len(without)} adapters get no gradient: {', '.join(without[:5])}")
-                )
-            if self._in_backward:
-                raise DefectError(
-                    Problem("selfcheck", "the frozen vision tower takes part in the backward pass: "
-                            + ", ".join(sorted(self._in_backward)[:5]))
-                )  # fmt: skip
+        log.info(
+            "the first gradients reach %s of %s trained tensors; %s of %s vision modules are in the backward pass",
+            found.trained - len(found.missing) - len(found.tolerated),
+            found.trained,
+            len(first.seeing_in_backward),
+            len(first.seeing),
+        )
+        if found.tolerated:
+            reasons = sorted(set(found.tolerated.values()))
+            log.info("%s tensors rightly get none: %s", len(found.tolerated), "; ".join(reasons))
+        self._check_first_step(found, first.seeing_in_backward)
+
+    def _check_sample(self, sample: Mapping[str, Any]) -> None:
+        problems = []
+        if not sample["stop_token_trained"]:
+            problems.append(f"the token that ends an answer is not trained: {sample['labels']!r}")
+        if sample["tokens"] != sample["tokens_predicted"]:
+            problems.append(
+                f"a sample of {sample['tokens_predicted']} tokens by its pictures' size has {sample['tokens']}; of its "
+                f"pictures {sample['image_tokens']} instead of {sample['image_tokens_predicted']}"
+            )
+        if problems:
+            raise DefectError([Problem("selfcheck", problem) for problem in problems])
+
+    def _check_first_step(self, found: Gradients, in_backward: set[str]) -> None:
+        problems = []
+        if found.missing:
+            problems.append(f"{len(found.missing)} trained tensors get no gradient: {', '.join(found.missing[:5])}")
+        if len(found.zero) + len(found.tolerated) == found.trained:
+            problems.append("the loss does not depend on anything that is trained")
+        if self._run.training_mode == "LoRA" and in_backward:
+            named = ", ".join(sorted(in_backward)[:5])
+            problems.append(f"the frozen vision tower takes part in the backward pass: {named}")
+        if problems:
+            raise DefectError([Problem("selfcheck", problem) for problem in problems])
 
     def _check_parts(self, counts: dict[str, Any]) -> None:
         problems = []
@@ -149,13 +193,3 @@ class SelfCheck(TrainerCallback):  # type: ignore[misc]
             problems.append(f"trained parameters are {self.report['trained_dtypes']} instead of float32")
         if problems:
             raise DefectError([Problem("selfcheck", problem) for problem in problems])
-
-    def _note(self, name: str) -> Any:
-        def note(module: nn.Module, inputs: Any, output: Any) -> None:
-            del module, inputs
-            self._ran.add(name)
-            tensors = output if isinstance(output, tuple) else (output,)
-            if any(isinstance(tensor, torch.Tensor) and tensor.grad_fn is not None for tensor in tensors):
-                self._in_backward.add(name)
-
-        return note
