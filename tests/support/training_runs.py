@@ -62,8 +62,8 @@ def resolved(**changes: Any) -> ResolvedRun:
     return ResolvedRun(**{**values, **changes})
 
 
-def draw_dataset(root: Path, *, train: int = 12, validation: int = 4) -> list[Record]:
-    """Squares of a colour, one question each; answers of very uneven length."""
+def draw_dataset(root: Path, *, train: int = 12, validation: int = 4, words: int = 0) -> list[Record]:
+    """Squares of a colour, one question each, of so many words more; answers of very uneven length."""
     records = []
     for number in range(train + validation):
         colour = list(COLOURS)[number % len(COLOURS)]
@@ -75,7 +75,7 @@ def draw_dataset(root: Path, *, train: int = 12, validation: int = 4) -> list[Re
         (root / "images").mkdir(parents=True, exist_ok=True)
         picture.save(root / key)
         answer = " ".join([colour] * (1 + (number % 3) * 4))
-        records.append(record(root, key, split, f"What colour? ({number})", answer, number))
+        records.append(record(root, key, split, f"What colour? ({number}){' why' * words}", answer, number))
     return records
 
 

@@ -62,6 +62,7 @@ def assemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assemble:
         from airtune.training.mirror import Mirror
         from airtune.training.optimization import seed, training_arguments
         from airtune.training.pace import Pace
+        from airtune.training.remedies import Remedies
         from airtune.training.samples import Batches, Samples
         from airtune.training.stopping import StopRequest
         from airtune.training.trainer import Surroundings, VisionLanguageTrainer
@@ -97,6 +98,7 @@ def assemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assemble:
             Mirror(directory, said.append),
             StopRequest(),
             said.append,
+            Remedies(directory, run, longest=4096, say=said.append),
         )  # fmt: skip
         trainer = VisionLanguageTrainer(
             model, run, arguments, train=sets[0], validation=sets[1], batches=Batches(encoder), around=around,
@@ -113,11 +115,13 @@ def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
     monkeypatch.setenv("AIRTUNE_HOME", str(tmp_path / "home"))
     made = 0
 
-    def make(*, train: int = 12, validation: int = 4, root: str | None = None, **changes: Any) -> RunDirectory:
+    def make(
+        *, train: int = 12, validation: int = 4, words: int = 0, root: str | None = None, **changes: Any
+    ) -> RunDirectory:
         nonlocal made
         made += 1
         data = tmp_path / "data"
-        chosen = draw_dataset(data, train=train, validation=validation)
+        chosen = draw_dataset(data, train=train, validation=validation, words=words)
         return write_run(root or (tmp_path / "store").as_uri(), f"run-{made}", resolved(**changes), chosen, data)
 
     return make

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airtune.errors import DataError, DivergedError, ExitCode, GpuMemoryError, PreemptedError, SettingsError
+from airtune.errors import DataError, DivergedError, ExitCode, PreemptedError, SettingsError
 
 pytestmark = pytest.mark.training
 
@@ -229,19 +229,6 @@ def test_training_ends_early_when_validation_gets_no_better_and_keeps_the_best_w
     }
     assert [row["loss"] for row in rows(directory, "evaluations.jsonl")] == losses
     assert load_file(directory.workspace / "model_adapter" / "adapter_model.safetensors").keys() == saved.keys()
-
-
-def test_a_gpu_that_is_too_small_is_an_ending_of_its_own() -> None:
-    import torch
-
-    from airtune.training.__main__ import _in_words
-
-    error = _in_words(torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.\nDetails"))
-    assert isinstance(error, GpuMemoryError)
-    assert error.exit_code == ExitCode.OUT_OF_MEMORY == 71
-    assert "lower batchSize and raise gradientAccumulation" in str(error)
-    other = RuntimeError("unforeseen")
-    assert _in_words(other) is other
 
 
 def test_pictures_that_are_gone_or_changed_since_validation_stop_the_run_before_it_trains(make_run: MakeRun) -> None:

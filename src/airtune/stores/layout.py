@@ -28,6 +28,7 @@ TRAINING: Final = "training"
 TRAINING_METRICS: Final = "training/metrics.jsonl"
 TRAINING_EVALUATIONS: Final = "training/evaluations.jsonl"
 TRAINING_SELFCHECK: Final = "training/selfcheck.json"
+TRAINING_BATCHING: Final = "training/batching.json"
 TRAINING_RESULT: Final = "training/result.json"
 TRAINING_LOG: Final = "training/log.txt"
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from airtune.errors import DefectError, GpuMemoryError, Problem
+from airtune.errors import DefectError
 from airtune.launch import exit_code_of
 from airtune.stores import layout
 from airtune.stores.run_directory import RunDirectory
@@ -21,6 +21,7 @@ from airtune.stores.stage_record import stage
 from airtune.training.stopping import StopRequest
 
 if TYPE_CHECKING:
+    from airtune.runspec.resolved import ResolvedRun
     from airtune.training.inputs import Inputs
 
 STAGE: Final = "train"
@@ -61,7 +62,7 @@ def train(run_uri: str, stop: StopRequest) -> dict[str, Any]:
         try:
             return _train(directory, inputs, stop)
         except Exception as error:
-            raise _in_words(error) from error
+            raise _in_words(error, inputs.run) from error
 
 
 def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[str, Any]:
@@ -73,11 +74,13 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     from airtune.modeling.loading import load_model, load_processor
     from airtune.modeling.parts import run_frozen_parts_without_gradients
     from airtune.modeling.vision_features import picture_encoder
-    from airtune.training import checkpoints
+    from airtune.training import checkpoints, ranks
     from airtune.training.journal import Journal
     from airtune.training.mirror import Mirror
     from airtune.training.optimization import seed, training_arguments
     from airtune.training.pace import Pace
+    from airtune.training.probe import Probe
+    from airtune.training.remedies import Remedies
     from airtune.training.report import describe, result_of
     from airtune.training.samples import CACHE_BYTES, Batches, Samples
     from airtune.training.saving import save_trained
@@ -140,9 +143,11 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     mirror = Mirror(directory, log.warning)
     by_answers = run.early_stopping_patience is not None and run.early_stopping_metric != "loss" and chosen.validation
     scores = Scores(model, run, encoder, stops, inputs.images, chosen.validation) if by_answers else None
-    around = Surroundings(directory, pace, evaluations, mirror, stop, log.info, scores)
+    longest = max(chosen.lengths[record.id] for record in chosen.train)
+    remedies = Remedies(directory, run, longest=longest, say=log.info, devices=ranks.world())
+    around = Surroundings(directory, pace, evaluations, mirror, stop, log.info, remedies, scores)
 
-    # 8. The loop.
+    # 8. The loop, after a probe of its largest micro-batch. Where memory runs out, in smaller pieces.
     trainer = VisionLanguageTrainer(
         model,
         run,
@@ -154,6 +159,7 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
         seeing=seeing,
     )
     trainer.add_callback(check)
+    trainer.add_callback(Probe(trainer, [chosen.lengths[record.id] for record in chosen.train]))
     try:
         trainer.fit(total, resumed, checkpoint)
     finally:
@@ -180,17 +186,11 @@ def _finished(directory: RunDirectory) -> dict[str, Any] | None:
     return result if result.get("state") == _COMPLETE and there else None
 
 
-def _in_words(error: Exception) -> Exception:
-    """Out of memory on the GPU is an ending of its own; everything else stays what it is."""
-    import torch
+def _in_words(error: Exception, run: ResolvedRun) -> Exception:
+    """Out of memory is an ending of its own; everything else stays what it is."""
+    from airtune.training.out_of_memory import first_line, is_out_of_memory, too_large
 
-    if not isinstance(error, torch.cuda.OutOfMemoryError):
-        return error
-    return GpuMemoryError(
-        Problem("GPU memory", str(error).splitlines()[0],
-                fix="in this order: lower batchSize and raise gradientAccumulation (same effective batch); "
-                    "quantization NF4; LoRA instead of SFT; a smaller model or a larger GPU")
-    )  # fmt: skip
+    return too_large(run, first_line(error)) if is_out_of_memory(error) else error
 
 
 @contextmanager

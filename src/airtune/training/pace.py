@@ -80,6 +80,15 @@ class Pace:
             )
 
 
+def peak_bytes() -> int:
+    """Peak bytes so far: of tensors on the GPU, or of this process where there is none."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def memory_bytes() -> int:
     """Peak bytes that tensors took on the GPU, or the bytes of this process where there is none."""
     if torch.cuda.is_available():

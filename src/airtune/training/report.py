@@ -70,6 +70,8 @@ def result_of(
             "validation": len(chosen.validation),
             "set_aside": len(chosen.set_aside),
         },
+        "batching": trainer.around.remedies.batching.to_json(),
+        "out_of_memory": trainer.around.remedies.taken,
         "trained_parameters": check["trained_parameters"],
         "seed": run.seed,
         # On the CPU the same seed and thread count give the same bits; GPU kernels add in any order.

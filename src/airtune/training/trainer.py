@@ -24,12 +24,15 @@ from airtune.runspec.resolved import ResolvedRun
 from airtune.stores import layout
 from airtune.stores.run_directory import RunDirectory
 from airtune.training import checkpoints
+from airtune.training.attempts import Attempts
+from airtune.training.batching import Batching
 from airtune.training.flow import Flow
 from airtune.training.journal import Journal
 from airtune.training.loss import summed_loss
 from airtune.training.mirror import Mirror
 from airtune.training.optimization import optimizer_and_settings, scheduler
 from airtune.training.pace import Pace
+from airtune.training.remedies import Remedies
 from airtune.training.rows import Row
 from airtune.training.samples import FAILURE, ROWS, SAMPLE_IDS, TOKENS, Batches, EpochOrder, Samples
 from airtune.training.scores import Scores
@@ -53,6 +56,7 @@ class Surroundings:
         mirror: copies to a remote store.
         stop: whether the process was told to stop.
         say: where lines go.
+        remedies: how batches are cut up, and what is done when memory runs out.
         scores: generates and scores answers, where early stopping goes by them.
     """
 
@@ -62,6 +66,7 @@ class Surroundings:
     mirror: Mirror
     stop: StopRequest
     say: Callable[[str], None]
+    remedies: Remedies
     scores: Scores | None = None
 
 
@@ -99,9 +104,11 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
         self.stop = around.stop
         self._seeing = seeing
         self.has_validation = len(validation) > 0
-        self._order = EpochOrder(len(train), run.seed, shuffle=run.shuffle)
+        self.order = EpochOrder(len(train), run.seed, shuffle=run.shuffle)
         self._skipped_steps = 0
         self._ids: list[str] = []
+        self.pass_tokens = 0
+        self._attempts = Attempts(self)
         super().__init__(
             model=model,
             args=arguments,
@@ -113,6 +120,8 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
         self.steps_per_epoch = math.ceil(len(train) / (run.batch_size * run.gradient_accumulation))
         self.remove_callback(PrinterCallback)
         self.add_callback(Flow(self))
+        self.add_callback(self._attempts)
+        self.use(around.remedies.batching)
 
     def fit(self, total: int, resumed: int, checkpoint: Path | None) -> None:
         """Trains to the end, or until told to stop or no longer getting better.
@@ -127,15 +136,26 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
         """
         if total != self.run.epochs * self.steps_per_epoch:
             raise DefectError(Problem("steps", f"{total} were planned, {self.run.epochs * self.steps_per_epoch} come"))
-        # Killed between an epoch's last step and its evaluation: that comes first.
-        boundary = resumed > 0 and resumed % self.steps_per_epoch == 0
-        self.args.eval_on_start = boundary and self.has_validation and not self.around.evaluations.has(resumed)
         self.around.pace.begin()
-        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
+        self._attempts.train(resumed, checkpoint)
         best = self.best_step()
         if best is not None and best != self.state.global_step and not self.stop:
             load_trained(self.model, self.around.directory.workspace / layout.checkpoint(best))
             self.around.say(f"the weights of step {best} are kept: they had the best {self._goal}")
+
+    def begin_at(self, resumed: int) -> None:
+        """An attempt begins after so many steps; one that was killed before their evaluation begins with that."""
+        self.optimizer = self.lr_scheduler = None  # made anew, or loaded from the checkpoint
+        boundary = resumed > 0 and resumed % self.steps_per_epoch == 0
+        self.args.eval_on_start = boundary and self.has_validation and not self.around.evaluations.has(resumed)
+
+    def use(self, batching: Batching) -> None:
+        """Cuts effective batches up like this from the next attempt on."""
+        self.args.per_device_train_batch_size = self.args.per_device_eval_batch_size = batching.batch_size
+        self.args.gradient_accumulation_steps = batching.accumulation
+        self._train_batch_size = self.state.train_batch_size = self.args.train_batch_size
+        if batching.checkpointing and not self.run.gradient_checkpointing:
+            self.model.activation_checkpointing_enable({"use_reentrant": False})
 
     def _waited_long_enough(self) -> bool:
         patience = self.run.early_stopping_patience
@@ -183,6 +203,7 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
         for number, row in enumerate(rows, start=1):
             # Devices exchange gradients after the last row of the last micro-batch; the loop sees to the latter.
             waiting = self.accelerator.no_sync(model) if number < len(rows) else contextlib.nullcontext()
+            self.pass_tokens = row.tokens
             with waiting:
                 share = self._row_loss(model, row) / num_items_in_batch * self.accelerator.num_processes
                 self.accelerator.backward(share)
@@ -222,13 +243,13 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
         del train_dataset
-        return self._order
+        return self.order
 
     def _run_epoch(self, **arguments: Any) -> None:
         if self._waited_long_enough():  # killed after the evaluation that ended it, or just before
             self.control.should_training_stop = True
             return
-        self._order.set_epoch(arguments["epoch"])
+        self.order.set_epoch(arguments["epoch"])
         super()._run_epoch(**arguments)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
@@ -309,14 +330,28 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
             return None
         return int(min(rows, key=lambda row: (self._cost(row), row["step"]))["step"])
 
+    def stop_before_the_first_step(self) -> None:
+        """Ends the process when it was told to stop and this attempt has trained nothing yet.
+
+        Raises:
+            PreemptedError: it was told to stop.
+        """
+        if self.stop:
+            step = self.state.global_step
+            self.stop.obey(f"the checkpoint of step {step} is the newest" if step else "nothing was lost")
+
     def _pause_in_evaluation(self) -> None:
         """Where an evaluation can be left when the run is told to stop; it is done again when the run resumes."""
         if not self.stop:
             return
-        self._save_checkpoint(self.model, None)
+        self.save_now()
         self.stop.obey(f"checkpoint of step {self.state.global_step} saved")
 
     # ---- checkpoints --------------------------------------------------------------------------------------------
+
+    def save_now(self) -> None:
+        """Writes a checkpoint of the latest step."""
+        self._save_checkpoint(self.model, None)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Weights that are trained, optimizer, schedule, scaler, random states and position: whole or not at all."""
