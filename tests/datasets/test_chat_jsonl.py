@@ -157,6 +157,23 @@ def test_a_bad_line_is_set_aside_with_its_reason(root: Path, line: Any, reason: 
     assert (aside.reason, aside.place.line) == (reason, 2), aside.message
 
 
+def test_text_alone_is_a_sample_of_the_task_generic_and_of_no_other(root: Path) -> None:
+    write(root, turn("How many?", "Two", images=()))
+    reader = ChatReader(Source.open(root.as_uri()))
+    assert only(list(reader.read(Task.GENERIC))).images == ()
+    assert any("1 samples have no image" in note for note in reader.notes())
+    [aside] = read(root, Task.FREEFORM)
+    assert isinstance(aside, SetAside)
+    assert aside.reason == "image-not-named"
+
+
+def test_a_text_that_marks_an_image_without_naming_one_is_set_aside(root: Path) -> None:
+    write(root, turn("<image>How many?", "Two", images=()))
+    [aside] = read(root, Task.GENERIC)
+    assert isinstance(aside, SetAside)
+    assert aside.reason == "annotation-shape"
+
+
 def test_an_answer_that_is_no_grounding_is_set_aside(root: Path) -> None:
     write(root, turn("Where?", "over there"))
     [aside] = read(root, Task.PHRASE_GROUNDING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -43,6 +44,13 @@ class Usable:
     truth: dict[str, Any]
     replaced: int
     scaled: bool
+
+    @property
+    def shown(self) -> list[str]:
+        """What must not stand on both sides of a split: its images, by content; of a sample of text alone the text."""
+        if self.facts:
+            return [facts.digest for facts in self.facts]
+        return [hashlib.sha256((self.draft.prompt or "").encode()).hexdigest()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +96,7 @@ def assemble(
             usable.append(_checked(outcome, inspected, task))
         except Reject as refusal:
             aside.append(refusal.at(outcome.place, outcome.images))
-    groups = groups_of([facts.digest for facts in sample.facts] for sample in usable)
+    groups = groups_of(sample.shown for sample in usable)
     sides, rule = _sides(delivered, groups, ratio)
     records, replaced = _records(usable, groups, sides, task, user_prompt)
     aside.sort(key=lambda row: (row.place.file, row.place.line, row.place.index))
@@ -141,7 +149,8 @@ def _records(
     ordered = sorted(usable, key=lambda sample: _position(sample.draft))
     for sample in ordered:
         draft, digests = sample.draft, tuple(facts.digest for facts in sample.facts)
-        group = groups[digests[0]]
+        group = groups[sample.shown[0]]
+        width, height = (sample.facts[0].width, sample.facts[0].height) if sample.facts else (0, 0)
         digest = sample_digest(
             # A prompt that the run brings is no part of the data: the same data has the same digest in every run.
             task=task.value,
@@ -166,8 +175,8 @@ def _records(
                 target=sample.target,
                 truth=json.dumps(sample.truth, ensure_ascii=False, separators=(",", ":")),
                 group=group,
-                width=sample.facts[0].width,
-                height=sample.facts[0].height,
+                width=width,
+                height=height,
                 digest=digest,
                 source_file=draft.place.file,
                 source_line=draft.place.line,

@@ -73,7 +73,7 @@ class Draft:
 
     Attributes:
         place: where it stands.
-        images: keys relative to the dataset's root; they may not exist.
+        images: keys relative to the dataset's root, none for a sample of text alone; they may not exist.
         prompt: the user's text; None where the task's own is to be used.
         truth: in the shape of :mod:`airtune.runspec.answers`.
         annotated_size: width and height in pixels of the (only) image, as the annotation states them.

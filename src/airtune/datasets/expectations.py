@@ -96,8 +96,9 @@ def frame_of(records: Sequence[Record], replaced: Mapping[str, int]) -> pd.DataF
 
     Columns: ``id``, ``split``, ``prompt``, ``target``, ``answer`` (None for phrase-grounding), ``prompt_characters``,
     ``target_characters``, ``replaced_characters``, ``images`` (how many), ``image`` (digest of the first), ``width``,
-    ``height`` (pixels), ``aspect_ratio`` (longer over shorter side), ``image_on_both_sides``, ``phrases``, ``boxes``
-    (how many), ``smallest_box`` (share of the image; None without boxes), ``source_file``, ``source_line``.
+    ``height`` (pixels), ``aspect_ratio`` (longer over shorter side; these four None without images),
+    ``image_on_both_sides``, ``phrases``, ``boxes`` (how many), ``smallest_box`` (share of the image; None without
+    boxes), ``source_file``, ``source_line``.
     """
     import pandas as pd
 
@@ -122,10 +123,10 @@ def _row(record: Record, replaced: Mapping[str, int], sides: Mapping[str, set[st
         "target_characters": len(record.target),
         "replaced_characters": replaced.get(record.id, 0),
         "images": len(record.images),
-        "image": record.image_digests[0],
-        "width": record.width,
-        "height": record.height,
-        "aspect_ratio": max(record.width, record.height) / min(record.width, record.height),
+        "image": record.image_digests[0] if record.images else None,
+        "width": record.width if record.images else None,
+        "height": record.height if record.images else None,
+        "aspect_ratio": max(record.width, record.height) / min(record.width, record.height) if record.images else None,
         "image_on_both_sides": any(len(sides[digest]) > 1 for digest in record.image_digests),
         "phrases": len(truth.get("groundings", ())),
         "boxes": len(boxes),

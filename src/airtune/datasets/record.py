@@ -23,7 +23,8 @@ class Record:
         id: name of the sample, made from its content: the same sample has the same id in every run.
         split: ``train`` or ``validation``.
         task: value of :class:`airtune.runspec.tasks.Task`.
-        images: keys of its images, relative to the dataset's root, in the order the model sees them.
+        images: keys of its images, relative to the dataset's root, in the order the model sees them; none for a
+            sample of text alone.
         image_digests: sha256 (hex) of each image file as it was when it was validated.
         video: key of its video, or None.
         prompt: the user's text.
@@ -32,7 +33,7 @@ class Record:
             [{"phrase": s, "boxes": [[x1, y1, x2, y2], ...]}]}`` with integers in 0..1024 | ``{"caption": s}`` |
             ``{"text": s}``.
         group: samples of one group share an image and are never on both sides of a split.
-        width: of the first image as it is seen (EXIF orientation applied), in pixels.
+        width: of the first image as it is seen (EXIF orientation applied), in pixels; 0 without images.
         height: likewise.
         digest: sha256 (hex) of the sample's content: task, images, prompt and truth, but neither names nor split.
         source_file: key of the file it was read from, relative to the dataset's root.

@@ -5,8 +5,9 @@
     {"messages": [{"role": "user", "content": "<image>How many?"}, {"role": "assistant", "content": "Two"}],
      "images": ["images/a.jpg"]}
 
-``content`` may also be a list of parts. A file whose name begins with ``train``, or with ``val``, ``valid``, ``dev``
-or ``test``, delivers that split; other files leave it open.
+``content`` may also be a list of parts, a sample may show several images, and for the task generic none at all. A
+file whose name begins with ``train``, or with ``val``, ``valid``, ``dev`` or ``test``, delivers that split; other
+files leave it open.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class ChatReader:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._systems = 0
+        self._texts = 0
         self._passed_over: list[str] = []
 
     @classmethod
@@ -73,6 +75,8 @@ class ChatReader:
                 f"{self._systems} samples bring a system message, which is left out: "
                 "the run's own system prompt is trained"
             )
+        if self._texts:
+            notes.append(f"{self._texts} samples have no image and are trained as text")
         if self._passed_over:
             files = short(self._passed_over[:5])
             notes.append(f"{len(self._passed_over)} JSON files hold no conversations and are passed over: {files}")
@@ -93,7 +97,9 @@ class ChatReader:
             else:
                 for line, value in json_lines(content):
                     self._systems += _has_system_message(value)
-                    yield _sample(self._source, task, Place(file=key, line=line, split=split), value)
+                    sample = _sample(self._source, task, Place(file=key, line=line, split=split), value)
+                    self._texts += isinstance(sample, Draft) and not sample.images
+                    yield sample
 
 
 def _json_files(source: Source) -> list[str]:
@@ -130,7 +136,7 @@ def _sample(source: Source, task: Task, place: Place, value: Any) -> Outcome:
         for name in _named_images(value, turns):
             folder = PurePosixPath(place.file).parent.as_posix()
             images.append(source.image_key(name, _folders("" if folder == "." else folder)))
-        if not images:
+        if not images and task is not Task.GENERIC:  # the other tasks ask about a picture
             raise Reject("image-not-named", "the sample names no image")
         asked, placeholders = _text(turns[0][1])
         if placeholders not in (0, len(images)):

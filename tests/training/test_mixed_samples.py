@@ -1,0 +1,161 @@
+"""Samples of text alone, of one picture and of several, in one run: from the dataset's lines to the answers."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+from training_runs import COLOURS, TINY
+
+from airtune.datasets.record import Record, read_records
+from airtune.stores import layout
+from airtune.stores.run_directory import RunDirectory
+
+pytestmark = pytest.mark.training
+
+TRAIN, VALIDATION = 18, 6
+"""Lines; a third of each is text, a third shows one picture, a third shows two."""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunDirectory]:
+    """A chat JSONL dataset, validated, resolved, trained and evaluated."""
+    from airtune.datasets.stage import validate
+    from airtune.evaluation.stage import evaluate
+    from airtune.resolution.stage import resolve
+    from airtune.training.__main__ import train
+    from airtune.training.stopping import StopRequest
+
+    folder = tmp_path_factory.mktemp("mixed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRTUNE_HOME", str(folder / "home"))
+        write_dataset(folder / "data")
+        directory = RunDirectory.create((folder / "store").as_uri(), "run", json.dumps(document(folder / "data")))
+        validate(directory)
+        resolve(directory)
+        train(directory.uri, StopRequest())
+        evaluate(directory)
+        yield directory
+
+
+def write_dataset(root: Path) -> None:
+    (root / "images").mkdir(parents=True)
+    for name, numbers in (("train", range(TRAIN)), ("validation", range(TRAIN, TRAIN + VALIDATION))):
+        lines = [line(root, number, kind=number % 3) for number in numbers]
+        (root / f"{name}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines), encoding="utf-8")
+
+
+def line(root: Path, number: int, kind: int) -> dict[str, Any]:
+    """A line that shows ``kind`` pictures."""
+    words = [list(COLOURS)[(number + place) % len(COLOURS)] for place in range(kind)]
+    names = [f"images/{number}-{place}.png" for place in range(kind)]
+    for place, (name, word) in enumerate(zip(names, words, strict=True)):
+        picture = Image.new("RGB", (64, 64 + 32 * place), (235, 235, 235))
+        corner = 4 + number % 24
+        ImageDraw.Draw(picture).rectangle((corner, corner, corner + 26, corner + 26), fill=COLOURS[word])
+        picture.save(root / name)
+    asked = "<image>" * kind + (f"Which colours? ({number})" if kind else f"What is {number} and 2?")
+    said = " and ".join(words) if kind else str(number + 2)
+    messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
+    return {"messages": messages, **({"images": names} if kind else {})}
+
+
+def document(data: Path) -> dict[str, Any]:
+    model = {
+        "architecture": {"name": "qwen3vl", "size": "tiny"},
+        "trainingMode": {"type": "LoRA"},
+        "quantization": {"enabled": False, "type": "NF4"},
+        "compute": {"precisionType": "Float32"},
+        "hyperparameters": {"epochs": 4, "learningRate": 3e-3, "batchSize": 6, "gradientAccumulation": 1},
+        "evaluation": {"maxNewTokens": 8, "temperature": 0.0},
+        "airtune": {"baseModel": TINY.as_uri(), "loraDropout": 0.0},
+    }
+    dataset = {"projectKind": "generic", "airtune": {"source": data.as_uri(), "minimumImages": 1}}
+    blocks = [{"block": name, "settings": settings, "style": {}} for name, settings in
+              (("dataset", dataset), ("model", model))]  # fmt: skip
+    flow = {"name": "mixed", "schema": "v1", "tolerations": {}, "settings": {}, "blocks": blocks}
+    return {"kind": "Run", "spec": {"flow": flow}}
+
+
+def records(run: RunDirectory) -> list[Record]:
+    return read_records(run.path(layout.RECORDS))
+
+
+def test_every_line_is_a_sample_with_the_pictures_it_names(run: RunDirectory) -> None:
+    assert Counter(len(record.images) for record in records(run)) == {0: 8, 1: 8, 2: 8}
+    facts = run.read_json(layout.FACTS)
+    assert (facts["samples"], facts["set_aside"], facts["images"], facts["images_per_sample"]) == (24, 0, 24, 2)
+    assert (facts["train_samples"], facts["validation_samples"]) == (TRAIN, VALIDATION)
+    notes = run.read_json(layout.VALIDATION_RESULT)["warnings"]
+    assert "8 samples have no image and are trained as text" in notes
+    text = next(record for record in records(run) if not record.images)
+    assert (text.width, text.height, text.image_digests) == (0, 0, ())
+
+
+def test_they_are_trained_together_and_none_is_left_out(run: RunDirectory) -> None:
+    result = run.read_json(layout.TRAINING_RESULT)
+    assert result["samples"] == {"train": TRAIN, "validation": VALIDATION, "set_aside": 0}
+    assert result["steps"] == 4 * TRAIN // 6
+    losses = [json.loads(row)["loss"] for row in run.store.read(layout.TRAINING_METRICS).splitlines()]
+    assert sum(losses[-3:]) < sum(losses[:3])
+
+
+def test_the_tokens_of_every_sample_are_as_many_as_their_text_and_sizes_say(run: RunDirectory) -> None:
+    tokens = run.read_json(layout.TRAINING_RESULT)["tokens"]
+    encoder, images, resolved = encoder_of(run)
+    one_by_one = [
+        encoder.encode(resolved.system_prompt, record.prompt, images.load_all(record), record.target).length
+        for record in records(run)
+        if record.split == "train"
+    ]
+    assert tokens == 4 * sum(one_by_one)
+
+
+def test_a_sample_is_predicted_the_same_alone_and_among_others(run: RunDirectory) -> None:
+    import torch
+
+    from airtune.catalog.registry import entry
+    from airtune.modeling.loading import load_model
+
+    encoder, images, resolved = encoder_of(run)
+    model = load_model(TINY, resolved, entry=entry("qwen3vl"), for_training=False, device=torch.device("cpu"))
+    chosen = [next(record for record in records(run) if len(record.images) == count) for count in (2, 0, 1)]
+    encoded = [encoder.encode("", record.prompt, images.load_all(record), record.target) for record in chosen]
+    with torch.no_grad():
+        together = model(**without_labels(encoder.collate(encoded, padding="right"))).logits
+        for row, sample in zip(together, encoded, strict=True):
+            alone = model(**without_labels(encoder.collate([sample], padding="right"))).logits[0]
+            torch.testing.assert_close(row[: sample.length], alone, rtol=0, atol=2e-5)
+
+
+def test_every_kind_is_answered_and_scored(run: RunDirectory) -> None:
+    metrics = run.read_json(layout.METRICS)
+    assert metrics["samples"] == VALIDATION
+    rows = [json.loads(row) for row in run.store.read(layout.PREDICTIONS).splitlines()]
+    answered = Counter(len(row["images"]) for row in rows if row["model"] == "tuned")
+    assert answered == {0: 2, 1: 2, 2: 2}
+    assert all(row["tokens"] >= 1 for row in rows)
+
+
+def encoder_of(run: RunDirectory) -> tuple[Any, Any, Any]:
+    from airtune.datasets.images import Images
+    from airtune.modeling.encoding import Encoder
+    from airtune.modeling.loading import load_processor
+    from airtune.runspec.resolved import Resolution
+
+    resolved = Resolution.from_json(run.store.read(layout.RESOLUTION)).run
+    processor = load_processor(TINY, resolved)
+    return (
+        Encoder(processor, {processor.tokenizer.eos_token_id}),
+        Images(run.read_json(layout.FACTS)["root_uri"]),
+        resolved,
+    )
+
+
+def without_labels(batch: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in batch.items() if name != "labels"}
