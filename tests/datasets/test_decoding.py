@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from airtune.datasets import decoding
-from airtune.datasets.decoding import UnusableImageError, decode
+from airtune.datasets.decoding import UnusableImageError, decode, upright_size
 from airtune.datasets.draft import REMEDIES
 
 
@@ -37,7 +37,9 @@ def reason_of(data: bytes) -> str:
 
 @pytest.mark.parametrize("kind", decoding.FORMATS)
 def test_every_format_is_read(kind: str) -> None:
-    picture = decode(encoded(noise(), kind), name="a")
+    data = encoded(noise(), kind)
+    picture = decode(data, name="a")
+    assert upright_size(data, name="a") == picture.image.size
     assert picture.image.mode == "RGB"
     assert picture.image.size == picture.stored_size == (64, 48)
     assert picture.format == kind
@@ -49,7 +51,9 @@ def test_exif_orientation_is_applied_and_counted(orientation: int) -> None:
     drawn.paste("black", (0, 0, 20, 10))  # upper left
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture = decode(encoded(drawn, "JPEG", exif=exif, quality=100), name="a")
+    data = encoded(drawn, "JPEG", exif=exif, quality=100)
+    picture = decode(data, name="a")
+    assert upright_size(data, name="a") == picture.image.size
     assert ("exif-orientation" in picture.changes) == (orientation != 1)
     assert picture.stored_size == (40, 20)
     assert picture.image.size == ((20, 40) if orientation >= 5 else (40, 20))

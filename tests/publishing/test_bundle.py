@@ -36,9 +36,14 @@ def _served(base: Path) -> dict[str, bytes]:
     return {name: content for name, content in _files(base).items() if name != "README.md"}
 
 
-def test_for_lora_model_full_is_the_base_byte_for_byte(file_root: str, make_run: MakeRun) -> None:
+@pytest.mark.parametrize("four_bit", [False, True])
+def test_17_for_lora_model_full_is_the_base_byte_for_byte_and_nothing_is_merged_into_4_bit(
+    file_root: str, make_run: MakeRun, four_bit: bool
+) -> None:
+    """Merging into a 4-bit base gives a worse model: the adapter is published beside the base's own weights."""
     run = make_run(file_root)
-    assert assemble(run, _resolved(run), TINY).folders == ("model_full", "model_adapter")
+    resolved = _resolved(run).model_copy(update={"quantization_enabled": four_bit})
+    assert assemble(run, resolved, TINY).folders == ("model_full", "model_adapter")
     full = _files(run.workspace / "model_full")
     full.pop("run.json")
     assert full == _served(TINY)

@@ -32,7 +32,7 @@ def _answers_here(bundle: Path, workspace: Path) -> Mapping[str, str]:
 
 @pytest.mark.training
 @pytest.mark.s3
-def test_a_fresh_process_answers_from_the_published_bundle_as_the_trained_model_does(
+def test_19_a_fresh_process_answers_from_the_published_bundle_as_the_trained_model_does(
     s3_root: str, make_run: MakeRun
 ) -> None:
     trained = make_run(s3_root, "trained")

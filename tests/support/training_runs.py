@@ -101,3 +101,16 @@ def write_run(root_uri: str, run_id: str, run: ResolvedRun, records: list[Record
     write_records(directory.path(layout.RECORDS), records)
     directory.push(layout.RECORDS)
     return directory
+
+
+def train_to_end(directory: RunDirectory) -> dict[str, Any]:
+    """Runs the stage in this process; its result."""
+    from airtune.training.__main__ import train
+    from airtune.training.stopping import StopRequest
+
+    return train(directory.uri, StopRequest())
+
+
+def training_rows(directory: RunDirectory, name: str) -> list[dict[str, Any]]:
+    """The lines of a file of ``training/``."""
+    return [json.loads(line) for line in (directory.workspace / "training" / name).read_text().splitlines()]

@@ -26,25 +26,6 @@ def gradients_of_first_step(assembled: Any) -> dict[str, Any]:
     return found
 
 
-def test_batch_1_by_accumulation_4_is_batch_4_by_accumulation_1(assemble: Assemble) -> None:
-    """Notes, 1: summed token losses over the tokens of the effective batch, on answers of very uneven length."""
-    import torch
-
-    at_once = assemble(batch_size=4, gradient_accumulation=1, epochs=1, train=8, max_grad_norm=0.0)
-    in_turn = assemble(batch_size=1, gradient_accumulation=4, epochs=1, train=8, max_grad_norm=0.0)
-    before = at_once.trained()
-    lengths = {int((sample.encoded.labels != -100).sum()) for sample in at_once.train}
-    assert max(lengths) >= 2 * min(lengths)
-    one, other = gradients_of_first_step(at_once), gradients_of_first_step(in_turn)
-    difference = torch.cat([(one[name] - other[name]).flatten() for name in one]).norm()
-    assert difference <= 1e-6 * torch.cat([value.flatten() for value in one.values()]).norm()
-    # and the updates of both steps, through the optimizer
-    first, second = at_once.trained(), in_turn.trained()
-    moved = torch.cat([(first[name] - before[name]).flatten() for name in first])
-    apart = torch.cat([(first[name] - second[name]).flatten() for name in first])
-    assert apart.norm() <= 1e-5 * moved.norm()
-
-
 def test_a_last_step_that_is_not_full_counts_its_own_tokens(assemble: Assemble) -> None:
     import torch
 

@@ -90,22 +90,6 @@ def test_the_gradient_is_clipped_to_the_norm_that_was_set(assemble: Assemble) ->
     assert seen[1] > 0.1
 
 
-def test_the_same_seed_makes_the_same_adapters_and_order_and_another_seed_others(assemble: Assemble) -> None:
-    import torch
-
-    from airtune.training.samples import EpochOrder
-
-    first, same, other = assemble(seed=1), assemble(seed=1), assemble(seed=2)
-    names = [name for name in first.trained() if "lora_A" in name]
-    assert all(torch.equal(first.trained()[name], same.trained()[name]) for name in names)
-    assert not any(torch.equal(first.trained()[name], other.trained()[name]) for name in names)
-    orders = [EpochOrder(20, seed) for seed in (1, 1, 2)]
-    assert list(orders[0]) == list(orders[1]) != list(orders[2])
-    orders[0].set_epoch(1)
-    assert list(orders[0]) != list(orders[1])
-    assert sorted(orders[0]) == list(range(20))
-
-
 def test_without_shuffle_every_epoch_takes_the_samples_in_the_datasets_own_order(assemble: Assemble) -> None:
     def met(pieces: Any) -> list[list[str]]:
         """The samples' names, epoch by epoch, as the loop meets them."""

@@ -20,17 +20,6 @@ def check_of(pieces: Any) -> Any:
     return check
 
 
-def test_lora_adapts_the_language_model_and_nothing_in_the_vision_tower(assemble: Assemble) -> None:
-    """Notes, 3: a bare ``q_proj`` would be met in many a tower, too."""
-    pieces = assemble()
-    adapted = [name for name, module in pieces.model.named_modules() if hasattr(module, "lora_A")]
-    assert len(adapted) == 14
-    assert all(".language_model.layers." in name for name in adapted)
-    parts = check_of(pieces).report["parts"]
-    assert {part: count["adapters"] for part, count in parts.items()} == {"language": 14, "projector": 0, "vision": 0}
-    assert {part for part, count in parts.items() if count["trained"]} == {"language"}
-
-
 def test_full_fine_tuning_trains_every_parameter(assemble: Assemble) -> None:
     pieces = assemble(training_mode="SFT", train=4, epochs=1)
     parts = check_of(pieces).report["parts"]
@@ -40,17 +29,6 @@ def test_full_fine_tuning_trains_every_parameter(assemble: Assemble) -> None:
     pieces.fit()
     after = pieces.trained()
     assert all((after[name] != before[name]).any() for name in before)
-
-
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_a_frozen_vision_tower_takes_no_part_in_the_backward_pass(assemble: Assemble, checkpointing: bool) -> None:
-    """Notes, 6: also with gradient checkpointing, whose hooks would draw it in; the gradients are the same."""
-    pieces = assemble(gradient_checkpointing=checkpointing, train=4, epochs=1)
-    check = check_of(pieces)
-    pieces.fit()
-    assert check.report["vision_modules"]["in_backward"] == 0
-    assert check.report["vision_modules"]["all"] > 20
-    assert check.report["gradients"]["without_gradient"] == []
 
 
 def test_a_trained_vision_tower_does(assemble: Assemble) -> None:

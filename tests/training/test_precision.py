@@ -27,22 +27,6 @@ def test_frozen_weights_have_the_precision_and_adapters_are_float32(assemble: As
     assert inside == {DTYPES[precision]}  # what is computed, not only what is stored
 
 
-def test_float16_scales_its_gradients_also_on_the_cpu(assemble: Assemble) -> None:
-    pieces = assemble(precision="Float16", train=4, epochs=2)
-    scaler = pieces.trainer.accelerator.scaler
-    assert scaler is not None
-    assert scaler.is_enabled()
-    before = pieces.trained()
-    pieces.fit()
-    assert scaler.get_scale() >= 1024
-    assert scaler.state_dict()["_growth_tracker"] == 2  # two steps with the scaled loss, none skipped
-    assert any((pieces.trained()[name] != before[name]).any() for name in before)
-    # the norm on record is that of the unscaled gradient
-    assert pieces.trainer.around.pace._metrics.rows[0]["grad_norm"] < 100
-    for other in ("BFloat16", "Float32"):
-        assert assemble(precision=other).trainer.accelerator.scaler is None
-
-
 def test_full_fine_tuning_in_bfloat16_keeps_float32_master_weights(assemble: Assemble) -> None:
     import torch
 
@@ -55,17 +39,6 @@ def test_full_fine_tuning_in_bfloat16_keeps_float32_master_weights(assemble: Ass
     # updates as small as these would be lost in BFloat16
     assert (after[weight] != before[weight]).float().mean() > 0.9
     assert ((after[weight] - before[weight]).abs() < 2e-5).all()
-
-
-def test_loading_in_4_bit_turns_nothing_that_is_not_quantised_into_float32(assemble: Assemble) -> None:
-    """Notes, 5: ``prepare_model_for_kbit_training`` would, for 3.5 GB on a 7B."""
-    import torch
-
-    pieces = assemble(quantization_enabled=True, precision="BFloat16", train=4, epochs=1)
-    pieces.fit()
-    frozen = {str(p.dtype) for p in pieces.model.parameters() if not p.requires_grad}
-    assert frozen == {"torch.bfloat16", "torch.uint8"}
-    assert pieces.model.get_base_model().get_input_embeddings().weight.dtype == torch.bfloat16
 
 
 def test_nf4_and_fp4_hold_the_language_model_in_4_bit_with_different_codebooks_and_nothing_else(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airtune.errors import DataError, DivergedError, ExitCode, PreemptedError, SettingsError
+from airtune.errors import DataError, ExitCode, PreemptedError, SettingsError
 
 pytestmark = pytest.mark.training
 
@@ -147,20 +147,6 @@ def test_a_checkpoint_is_made_every_so_many_minutes(make_run: MakeRun) -> None:
     assert not list((never.workspace / "checkpoints").glob("*"))
 
 
-def test_a_loss_that_is_no_longer_a_number_stops_the_run_and_keeps_the_last_checkpoint(make_run: MakeRun) -> None:
-    """Notes, 13."""
-    directory = make_run(learning_rate=1e30, epochs=5, checkpoint_every_steps=1, max_grad_norm=0.0)
-    with pytest.raises(
-        DivergedError, match=r"training step \d: the loss is no longer a number.*Samples of the step"
-    ) as (caught):
-        trained(directory)
-    assert caught.value.exit_code == ExitCode.DIVERGED == 72
-    assert "lower learningRate" in str(caught.value)
-    assert any((directory.workspace / "checkpoints").glob("step-*/COMPLETE"))
-    assert directory.read_json("status/train.json")["exit_code"] == 72
-    assert not (directory.workspace / "model_adapter").exists()
-
-
 def test_told_to_stop_a_run_saves_and_the_next_try_goes_on(make_run: MakeRun) -> None:
     from airtune.training.__main__ import train
     from airtune.training.stopping import StopRequest
@@ -241,19 +227,6 @@ def test_pictures_that_are_gone_or_changed_since_validation_stop_the_run_before_
     assert caught.value.exit_code == ExitCode.DATA == 65
     assert "images/0.png" in str(caught.value)
     assert "images/5.png" in str(caught.value)
-
-
-def test_samples_beyond_the_limit_are_set_aside_on_record_and_never_cut(make_run: MakeRun) -> None:
-    """Notes, 7."""
-    directory = make_run(max_sequence_length=55, epochs=1)
-    result = trained(directory)
-    lines = rows(directory, "set-aside.jsonl")
-    assert result["samples"]["set_aside"] == len(lines) > 0
-    assert result["samples"]["train"] + result["samples"]["validation"] + len(lines) == 16
-    assert result["steps"] == -(-result["samples"]["train"] // 4)
-    assert lines[0]["reason"] == "too-long"
-    assert "tokens, and at most 55 are taken" in lines[0]["detail"]
-    assert "samples are set aside" in (directory.workspace / "training" / "log.txt").read_text()
 
 
 @pytest.mark.parametrize("limit", [None, 16384])  # 16384 is the model's own: nobody chose to set samples aside

@@ -31,6 +31,8 @@ MOST_ELONGATED: Final = 200
 """Longer side over shorter side, from which on the image processors of the Qwen family refuse."""
 
 _ORIENTATION_TAG: Final = 0x0112
+_SIDEWAYS: Final = 5
+"""From this EXIF orientation on width and height change places."""
 _LONE_FRAME: Final = frozenset({"BMP", "JPEG", "JPEG2000", "MPO"})
 
 # Our own limit refuses such a picture before a pixel is decoded, and what is broken is refused in words: Pillow's
@@ -108,6 +110,24 @@ def decode(data: bytes, *, name: str) -> Picture:
         words = str(error) or type(error).__name__
         reason = "image-truncated" if "truncated" in words or isinstance(error, EOFError) else "image-damaged"
         raise _unusable(reason, name, f"it cannot be decoded: {words[:200]}") from error
+
+
+def upright_size(data: bytes, *, name: str) -> tuple[int, int]:
+    """Width and height in pixels of the picture that :func:`decode` gives, from the file's header: nothing is decoded.
+
+    Args:
+        data: the file's content.
+        name: what to call it in errors.
+
+    Raises:
+        UnusableImageError: it has no header of an image.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            width, height = opened.size
+            return (height, width) if _orientation(opened) >= _SIDEWAYS else (width, height)
+    except (Exception, MemoryError) as error:  # the readers raise nearly everything on damaged input
+        raise _unusable("image-unreadable", name, f"its header cannot be read: {str(error)[:200]}") from error
 
 
 def _check_size(size: tuple[int, int], name: str) -> None:

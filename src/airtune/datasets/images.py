@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from PIL import Image
 
-from airtune.datasets.decoding import LARGEST_FILE, Picture, UnusableImageError, decode
+from airtune.datasets.decoding import LARGEST_FILE, Picture, UnusableImageError, decode, upright_size
 from airtune.datasets.record import Record
 from airtune.environment import Environment
 from airtune.errors import DataError, Problem, SettingsError
@@ -105,6 +105,14 @@ class Images:
             UnusableImageError: as :meth:`picture`.
         """
         return self.picture(key, digest).image
+
+    def size(self, key: str, digest: str | None = None) -> tuple[int, int]:
+        """Width and height in pixels of what :meth:`load` gives, from the file's header alone.
+
+        Raises:
+            UnusableImageError: as :meth:`path`, or the file has no header of an image.
+        """
+        return upright_size(self.read(key, digest), name=key)
 
     def load_all(self, record: Record) -> list[Image.Image]:
         """The images of one record, each held against the digest that validation wrote down.

@@ -149,8 +149,8 @@ class _Lengths:
     def _sizes(self, record: Record) -> list[tuple[int, int]]:
         sizes = [(record.height, record.width)] if record.images else []
         for key, digest in list(zip(record.images, record.image_digests, strict=True))[1:]:
-            picture = self._images.load(key, digest)
-            sizes.append((picture.height, picture.width))
+            width, height = self._images.size(key, digest)
+            sizes.append((height, width))
         return sizes
 
 
