@@ -27,8 +27,8 @@ class Settings:
     Attributes:
         backend: where stages run: ``local``, a child process on the worker, or ``kubernetes``, a pod
             (``AIRTUNE_BACKEND``; default ``local``).
-        gpus: GPUs that training and evaluation take, 0 for the CPU (``AIRTUNE_GPUS``). None where it is not set: one
-            on Kubernetes; on a worker, one when it has any.
+        gpus: GPUs that training takes, all on one node, 0 for the CPU (``AIRTUNE_GPUS``). None where it is not set: one
+            on Kubernetes; on a worker, one when it has any. An evaluation takes one of them.
         pool: Airflow pool of the tasks that take a GPU (``AIRTUNE_POOL``; default ``default_pool``, which always
             exists). Make one with as many slots as there are GPUs and name it here.
         max_active_runs: runs of ``vlm_finetune`` at the same time (``AIRTUNE_MAX_ACTIVE_RUNS``; default 4).
@@ -92,10 +92,6 @@ class Settings:
             schedule_timeout=reader.seconds("AIRTUNE_SCHEDULE_TIMEOUT_SECONDS", 3600),
             startup_timeout=reader.seconds("AIRTUNE_STARTUP_TIMEOUT_SECONDS", 1800),
         )
-        if settings.gpus is not None and settings.gpus > 1:
-            reader.problems.append(
-                Problem("AIRTUNE_GPUS", "a stage uses one GPU at most in this version", str(settings.gpus), "0, 1")
-            )
         templates = settings.pod_template or settings.gpu_pod_template  # one of which may name the image
         if settings.backend == "kubernetes" and settings.image is None and templates is None:
             reader.problems.append(

@@ -35,6 +35,7 @@ class Environment:
             (``AIRTUNE_GPU_MEMORY_GB``), or None.
         feature_cache_gb: room in 10^9 bytes for vision features below ``home``
             (``AIRTUNE_FEATURE_CACHE_GB``; default 20, 0 keeps none).
+        gpus: GPUs that training takes on its node, 0 for the CPU (``AIRTUNE_GPUS``); None: one, where there is one.
         image: the container image this process runs in, with its digest (``AIRTUNE_IMAGE``), or None.
         airflow_url: address of the Airflow that the commands talk to (``AIRTUNE_AIRFLOW_URL``); None: the one that
             ``airtune up`` started.
@@ -50,6 +51,7 @@ class Environment:
     allow_remote_code: bool
     store_patience: float = 180.0
     gpu_memory_gb: float | None = None
+    gpus: int | None = None
     feature_cache_gb: float = 20.0
     image: str | None = None
     airflow_url: str | None = None
@@ -74,6 +76,7 @@ class Environment:
             image=given.get("AIRTUNE_IMAGE") or None,
             store_patience=_seconds(given.get("AIRTUNE_STORE_PATIENCE"), 180.0),
             gpu_memory_gb=_gigabytes(given, "AIRTUNE_GPU_MEMORY_GB", None),
+            gpus=_count(given.get("AIRTUNE_GPUS")),
             feature_cache_gb=_gigabytes(given, "AIRTUNE_FEATURE_CACHE_GB", 20.0, none_allowed=True),
             airflow_url=given.get("AIRTUNE_AIRFLOW_URL") or None,
             airflow_username=given.get("AIRTUNE_AIRFLOW_USERNAME", ""),
@@ -88,6 +91,14 @@ def _seconds(text: str | None, default: float) -> float:
     except ValueError:
         return default
     return seconds if 0 <= seconds < 86_400 else default
+
+
+def _count(text: str | None) -> int | None:
+    if not text or not text.strip():
+        return None
+    if not (text.strip().isascii() and text.strip().isdigit()):
+        raise SettingsError(Problem("AIRTUNE_GPUS", "is no number of GPUs", value=text, fix="for example 4"))
+    return int(text)
 
 
 def _gigabytes(given: Mapping[str, str], name: str, default: Default, *, none_allowed: bool = False) -> float | Default:

@@ -122,7 +122,8 @@ def exit_code_of(work: Callable[[], object]) -> int:
         work()
     except AirtuneError as error:
         code, words, peer = int(error.exit_code), str(error), isinstance(error, PeerError)
-        print(words, file=sys.stderr)
+        if not error.shared:
+            print(words, file=sys.stderr)
     except KeyboardInterrupt:
         code, words = int(ExitCode.PREEMPTED), "interrupted"
     except Exception as error:

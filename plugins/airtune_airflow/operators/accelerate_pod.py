@@ -34,12 +34,18 @@ class AcceleratePodOperator(StagePodOperator):
 
     def argv(self, *, gpus: int) -> list[str]:
         """The stage's command, as ``airtune train`` and ``airtune evaluate`` run it, too."""
-        return accelerate_argv(MODULES[self.stage], self.run_uri, gpus=gpus)
+        from airtune.stores.resolution import trains_every_parameter
+
+        sharded = gpus > 1 and trains_every_parameter(self.run_uri)
+        return accelerate_argv(MODULES[self.stage], self.run_uri, gpus=gpus, sharded=sharded)
 
     def gpus(self, settings: Settings) -> int:
-        """``AIRTUNE_GPUS``; where it is not set, one on Kubernetes, and on a worker one when it has any."""
+        """``AIRTUNE_GPUS``; where it is not set, one on Kubernetes, and on a worker one when it has any.
+
+        An evaluation takes one at most: it answers on a single device.
+        """
         if settings.gpus is not None:
-            return settings.gpus
+            return settings.gpus if self.stage == "train" else min(settings.gpus, 1)
         if self.backend == "kubernetes":
             return 1
         return 1 if Path("/dev/nvidia0").exists() else 0

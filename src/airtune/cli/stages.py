@@ -12,6 +12,8 @@ import typer
 
 from airtune import launch
 from airtune.cli.surroundings import find_store
+from airtune.environment import Environment
+from airtune.stores.resolution import trains_every_parameter
 from airtune.stores.run_directory import RunDirectory
 from airtune.stores.stage_record import stage
 
@@ -103,12 +105,17 @@ def _run(name: str, run_uri: str, work: Callable[[RunDirectory], object]) -> Non
 def _launch(module: str, run_uri: str) -> None:
     """Becomes the process that supervises ``accelerate launch``: its signals and its exit code are ours."""
     find_store()
-    argv = launch.accelerate_argv(module, run_uri, gpus=1 if _gpu() else 0, python=sys.executable)
+    gpus = _gpus()
+    sharded = gpus > 1 and trains_every_parameter(run_uri)
+    argv = launch.accelerate_argv(module, run_uri, gpus=gpus, sharded=sharded, python=sys.executable)
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(argv[0], argv)  # noqa: S606  a list, no shell: this process is to be the supervisor
 
 
-def _gpu() -> bool:
-    """Whether this machine has a GPU that may be used; torch is not asked, since importing it takes seconds."""
-    return os.environ.get(_SEEN_GPUS, "all") not in ("", "-1") and Path("/dev/nvidia0").exists()
+def _gpus() -> int:
+    """``AIRTUNE_GPUS``, or one where this machine has one that may be used; torch is not asked: that takes seconds."""
+    asked = Environment.read().gpus
+    if asked is not None:
+        return asked
+    return int(os.environ.get(_SEEN_GPUS, "all") not in ("", "-1") and Path("/dev/nvidia0").exists())

@@ -91,7 +91,7 @@ def _formats(run: ResolvedRun, around: Surroundings) -> Iterator[str]:
 
 
 def _learning(run: ResolvedRun) -> Iterator[str]:
-    effective = run.batch_size * run.gradient_accumulation
+    effective = run.effective_batch
     if effective < 8 or effective > 32:
         yield f"The effective batch is {effective}: 8 to 16 suits most runs."
     if run.epochs > _MANY_EPOCHS:

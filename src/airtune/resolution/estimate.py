@@ -33,7 +33,7 @@ def estimate(
         device: the GPU, if any.
 
     Returns:
-        The keys ``micro_steps_per_epoch``, ``steps_per_epoch``, ``steps`` (updates of the weights),
+        The keys ``micro_steps_per_epoch`` (of each device), ``steps_per_epoch``, ``steps`` (updates of the weights),
         ``effective_batch``; ``trained_parameters`` and ``parts`` (as in ``training/selfcheck.json``), or None;
         ``lengths``, ``micro_batch`` (tokens of a mean and of the largest one); ``memory``
         (see :class:`airtune.resolution.memory.Memory`), ``pace`` (see :class:`airtune.resolution.pace.Pace`) and
@@ -41,13 +41,13 @@ def estimate(
         not known, which ``missing`` then says.
     """
     found = lengths.within(run.max_sequence_length)
-    micro_steps = math.ceil(len(found.samples) / run.batch_size)
-    steps_per_epoch = math.ceil(micro_steps / run.gradient_accumulation)
+    micro_steps = math.ceil(len(found.samples) / (run.batch_size * run.devices))
+    steps_per_epoch = math.ceil(len(found.samples) / run.effective_batch)
     result: dict[str, Any] = {
         "micro_steps_per_epoch": micro_steps,
         "steps_per_epoch": steps_per_epoch,
         "steps": steps_per_epoch * run.epochs,
-        "effective_batch": run.batch_size * run.gradient_accumulation,
+        "effective_batch": run.effective_batch,
         "trained_parameters": None,
         "parts": None,
         "lengths": found.to_json(),

@@ -44,6 +44,8 @@ class Surroundings:
         device: the GPU, if any.
         architecture: which catalog entry trains the base model, and why.
         records: the samples; None where only the dataset's facts are at hand.
+        devices: how many devices will train it. The effective batch is decided here, for so many of them, and is the
+            run's from then on: trained on another number, it is dealt out differently and stays the same.
     """
 
     data: DataFacts
@@ -51,6 +53,7 @@ class Surroundings:
     device: Device
     architecture: Architecture
     records: tuple[Record, ...] | None = None
+    devices: int = 1
 
 
 def resolve_settings(document: RunDocument, around: Surroundings) -> Resolution:
@@ -109,6 +112,7 @@ def resolve_settings(document: RunDocument, around: Surroundings) -> Resolution:
             "data": around.data.to_json(),
             "base_model": around.base.to_json(),
             "device": around.device.to_json(),
+            "devices": around.devices,
             "band": band(parameters) if parameters else None,
             "packing": entry.packing,
             "next_name": names.next_version(name),
@@ -213,7 +217,9 @@ def _learning(spec: RunSpec, ledger: Ledger, around: Surroundings, size_band: st
     rate = ledger.auto(f"{_KNOBS}learningRate", knobs.learning_rate, tables.learning_rate(mode, size_band))
     batch = ledger.auto(f"{_KNOBS}batchSize", knobs.batch_size, tables.batch_size(size_band, around.device.memory_gb))
     accumulation = ledger.auto(
-        f"{_KNOBS}gradientAccumulation", knobs.gradient_accumulation, tables.gradient_accumulation(batch)
+        f"{_KNOBS}gradientAccumulation",
+        knobs.gradient_accumulation,
+        tables.gradient_accumulation(batch, around.devices),
     )
     optimizer = ledger.default(f"{_KNOBS}optimizer", knobs.optimizer, "AdamW", "weight decay apart from the gradient")
     rank = ledger.default(f"{_OWN}loraRank", knobs.lora_rank, 16, "enough for one task")
@@ -227,6 +233,7 @@ def _learning(spec: RunSpec, ledger: Ledger, around: Surroundings, size_band: st
         "learning_rate": rate,
         "batch_size": batch,
         "gradient_accumulation": accumulation,
+        "devices": around.devices,
         "optimizer": optimizer,
         "learning_rate_schedule": ledger.default(
             f"{_OWN}learningRateSchedule", knobs.learning_rate_schedule, "constant", "the platform's schedule"

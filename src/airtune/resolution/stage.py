@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from airtune.catalog import registry
 from airtune.datasets.record import Record, read_records
+from airtune.environment import Environment
 from airtune.errors import Problem, SettingsError
 from airtune.resolution.architecture import choose
 from airtune.resolution.base_model import read_base_model
@@ -81,6 +82,7 @@ def resolution_of(run: RunDirectory, device: Device | None = None) -> Resolution
         device=device or find_device(),
         architecture=choose(document, base.model_type),
         records=_records(run),
+        devices=max(1, Environment.read().gpus or 1),
     )
     return resolve_settings(document, around)
 

@@ -13,7 +13,7 @@ from airtune.runspec.resolved import TrainingMode
 from airtune.runspec.tasks import Task
 
 EFFECTIVE_BATCH: Final = 8
-"""What batch size times gradient accumulation is brought to."""
+"""What batch size times gradient accumulation times devices is brought to."""
 
 LARGEST_PICTURE: Final = 1_048_576
 """Pixels (1024 x 1024) to which larger pictures are scaled down, unless told otherwise."""
@@ -67,10 +67,11 @@ def batch_size(band: str, memory_gb: float | None) -> tuple[int, str]:
     return _BATCH[band][column][0], f"a {band.lower()} model and {seen}"
 
 
-def gradient_accumulation(batch: int) -> tuple[int, str]:
-    """What brings the effective batch to 8."""
-    steps = max(1, EFFECTIVE_BATCH // batch)
-    return steps, f"brings a batch of {batch} to an effective batch of {steps * batch}"
+def gradient_accumulation(batch: int, devices: int = 1) -> tuple[int, str]:
+    """What brings the effective batch, over all devices, to 8."""
+    steps = max(1, EFFECTIVE_BATCH // (batch * devices))
+    where = f" on each of {devices} devices" if devices > 1 else ""
+    return steps, f"brings a batch of {batch}{where} to an effective batch of {steps * batch * devices}"
 
 
 def max_new_tokens(task: Task, longest_target: float | None) -> tuple[int, str]:

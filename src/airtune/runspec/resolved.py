@@ -73,6 +73,8 @@ class ResolvedRun(_Frozen):
         training_mode: LoRA, or SFT (every parameter is trained).
         batch_size: samples a step and device.
         gradient_accumulation: steps whose gradients are added up before an update.
+        devices: how many devices the run is resolved for. Trained on another number of them, each takes another share
+            of the same effective batch.
         warmup_ratio: share of all steps in which the learning rate rises from 0.
         max_grad_norm: gradients are clipped to this norm; 0 = not clipped.
         early_stopping_patience: epochs without a better validation after which training ends; None = never.
@@ -130,6 +132,12 @@ class ResolvedRun(_Frozen):
     dataset_source: str
     dataset_format: str
     shuffle: bool = True
+    devices: int = Field(default=1, ge=1)
+
+    @property
+    def effective_batch(self) -> int:
+        """Samples an update, over all devices: it belongs to the run, whatever trains it."""
+        return self.batch_size * self.gradient_accumulation * self.devices
 
 
 class Entry(_Frozen):

@@ -3,13 +3,17 @@
 What comes in: ``resolution.json`` and ``dataset/`` of the run directory, and the base model. What goes out:
 ``model_adapter/`` (LoRA) or ``model_full/`` (SFT), and ``training/``. Killed at any moment and started again it goes
 on from its newest complete checkpoint, and finished it does nothing.
+
+Started as several processes, each runs this algorithm and holds a part of every batch (:mod:`.order`), of the
+validation samples, and in full fine-tuning of the model (:mod:`.sharding`). The first one writes. What they have to
+agree on is in :mod:`.ranks`.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +22,7 @@ from airtune.launch import exit_code_of
 from airtune.stores import layout
 from airtune.stores.run_directory import RunDirectory
 from airtune.stores.stage_record import stage
+from airtune.training import ranks
 from airtune.training.stopping import StopRequest
 
 if TYPE_CHECKING:
@@ -43,26 +48,32 @@ def train(run_uri: str, stop: StopRequest) -> dict[str, Any]:
         DivergedError: (72) the loss is no longer a number.
         PreemptedError: (75) told to stop; a checkpoint was written.
         StoreError: (76) the store or the disk failed.
+        PeerError: (76) another process of this run is gone.
     """
     directory = RunDirectory.open(run_uri)
-    with stage(directory, STAGE), _logged(directory):
-        finished = _finished(directory)
+    with _recorded(directory):
+        ranks.join()
+        finished = ranks.told_by_main(_finished(directory) if ranks.is_main() else None)
         if finished is not None:
-            print(f"already trained: {finished['steps']} steps", flush=True)  # not into the log: nothing changes
+            if ranks.is_main():
+                print(f"already trained: {finished['steps']} steps", flush=True)  # not into the log: nothing changes
             return finished
-        directory.fetch(layout.TRAINING)
 
         # 1. What to do, and with which samples: exactly those that were validated, or nothing.
         from airtune.training.inputs import read_inputs
 
-        inputs = read_inputs(directory, log.info)
+        with ranks.first_here():
+            directory.fetch(layout.TRAINING)
+            inputs = read_inputs(directory, log.info)
         stop.check()
 
         # 2. Everything else needs the heavy libraries.
         try:
-            return _train(directory, inputs, stop)
+            result = _train(directory, inputs, stop)
         except Exception as error:
             raise _in_words(error, inputs.run) from error
+        ranks.leave()
+        return result
 
 
 def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[str, Any]:
@@ -74,7 +85,7 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     from airtune.modeling.loading import load_model, load_processor
     from airtune.modeling.parts import run_frozen_parts_without_gradients
     from airtune.modeling.vision_features import picture_encoder
-    from airtune.training import checkpoints, ranks
+    from airtune.training import checkpoints, sharding
     from airtune.training.journal import Journal
     from airtune.training.mirror import Mirror
     from airtune.training.optimization import seed, training_arguments
@@ -93,11 +104,14 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     run, entry = inputs.run, inputs.entry
 
     # 3. The base model and its processor, in the run's precision or in 4 bit. The seed comes before the adapters.
-    base = fetch_base_model(run.base_model)
+    # A model that is divided among devices comes from the host's memory: it fits no device as a whole.
+    with ranks.first_here():
+        base = fetch_base_model(run.base_model)
     processor = load_processor(base, run, entry=entry)
     seed(run)
     arguments = training_arguments(run, folder=directory.path(layout.TRAINING))
-    model = load_model(base, run, entry=entry, for_training=True, device=arguments.device)
+    device = sharding.HOST if sharding.is_asked_for() else arguments.device
+    model = load_model(base, run, entry=entry, for_training=True, device=device)
     stops = stop_token_ids(processor, model.generation_config)
     encoder = Encoder(processor, stops)
     stop.check()
@@ -105,13 +119,14 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     # 4. The samples that fit. The others are on record, none is cut.
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     chosen = select(inputs.records, run, encoder, inputs.images, context=context, say=log.info)
-    directory.path(SET_ASIDE).write_text(chosen.set_aside_lines(), encoding="utf-8")
+    if ranks.is_main():
+        directory.path(SET_ASIDE).write_text(chosen.set_aside_lines(), encoding="utf-8")
     room = CACHE_BYTES // max(1, arguments.dataloader_num_workers)
     train_set, validation_set = (
         Samples(records, encoder, inputs.images, run.system_prompt, chosen.longest, room)
         for records in (chosen.train, chosen.validation)
     )
-    total = total_steps(len(train_set), epochs=run.epochs, effective_batch=run.batch_size * run.gradient_accumulation)
+    total = total_steps(len(train_set), epochs=run.epochs, effective_batch=run.effective_batch)
 
     # 5. What is trained: adapters on the language model, or every parameter. What is frozen is not differentiated.
     if run.gradient_checkpointing:
@@ -122,25 +137,31 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     else:
         model.requires_grad_(True)
     seeing = picture_encoder(model, run, entry)
+    if ranks.rank() > 0:
+        seed(run, ranks.rank())  # the adapters begin the same everywhere, dropout does not
     for line in describe(run, arguments, chosen, total):
         log.info(line)
 
     # 6. Cheap checks that what was promised is so.
-    check = SelfCheck(model, run, entry, lambda report: directory.write_json(layout.TRAINING_SELFCHECK, report))
+    check = SelfCheck(model, run, entry, _write_by_main(directory, layout.TRAINING_SELFCHECK))
     for line in check.table():
         log.info(line)
     check.look_at_sample(train_set, encoder, chosen.lengths)
     check.watch_first_step(model)
 
     # 7. Where to begin: at the newest checkpoint that is whole. What was logged after it will be logged again.
-    found = checkpoints.newest(directory, log.warning)
-    resumed, checkpoint = found if found is not None else (0, None)
+    found = checkpoints.newest(directory, log.warning) if ranks.is_main() else None
+    resumed = ranks.told_by_main(0 if found is None else found[0])
+    with ranks.first_here():
+        checkpoint = checkpoints.at(directory, resumed) if resumed else None
     if checkpoint is not None:
         log.info("resuming at step %s of %s", resumed, total)
-    metrics = Journal(directory.path(layout.TRAINING_METRICS), keep_until=resumed)
-    evaluations = Journal(directory.path(layout.TRAINING_EVALUATIONS), keep_until=resumed)
+    metrics, evaluations = (
+        Journal(directory.path(name), keep_until=resumed, keeps=ranks.is_main())
+        for name in (layout.TRAINING_METRICS, layout.TRAINING_EVALUATIONS)
+    )
     pace = Pace(metrics, total=total, resumed=resumed, say=log.info)
-    mirror = Mirror(directory, log.warning)
+    mirror = Mirror(directory, log.warning, active=ranks.is_main())
     by_answers = run.early_stopping_patience is not None and run.early_stopping_metric != "loss" and chosen.validation
     scores = Scores(model, run, encoder, stops, inputs.images, chosen.validation) if by_answers else None
     longest = max(chosen.lengths[record.id] for record in chosen.train)
@@ -165,11 +186,14 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     finally:
         mirror.close()
     if stop and trainer.state.global_step < total:
-        directory.push(layout.TRAINING, layout.checkpoint(trainer.state.global_step))
+        if ranks.is_main():
+            directory.push(layout.TRAINING, layout.checkpoint(trainer.state.global_step))
         stop.obey(f"checkpoint of step {trainer.state.global_step} saved")
 
     # 9. What the run leaves, the result last: with it the run is done.
-    folder = save_trained(model, processor, run, base, directory)
+    folder = save_trained(model, processor, run, entry, base, directory)
+    if not ranks.is_main():
+        return {}
     result = result_of(run, trainer, check.report, chosen, total, resumed)
     log.info("trained %s steps in %.0f s: %s/", result["steps"], result["seconds"], folder)
     directory.push(folder, layout.TRAINING)  # the log as well: from here on it does not change
@@ -187,10 +211,33 @@ def _finished(directory: RunDirectory) -> dict[str, Any] | None:
 
 
 def _in_words(error: Exception, run: ResolvedRun) -> Exception:
-    """Out of memory is an ending of its own; everything else stays what it is."""
+    """Out of memory, and another process gone, are endings of their own; everything else stays what it is."""
     from airtune.training.out_of_memory import first_line, is_out_of_memory, too_large
 
+    if ranks.is_about_a_peer(error):
+        return ranks.lost(error)
     return too_large(run, first_line(error)) if is_out_of_memory(error) else error
+
+
+def _write_by_main(directory: RunDirectory, name: str) -> Callable[[dict[str, Any]], None]:
+    """Writes a document; the other processes' is the same."""
+
+    def write(document: dict[str, Any]) -> None:
+        if ranks.is_main():
+            directory.write_json(name, document)
+
+    return write
+
+
+@contextmanager
+def _recorded(directory: RunDirectory) -> Iterator[None]:
+    """The first of several processes keeps the stage's record and its log; the others say warnings only."""
+    if not ranks.is_main():
+        log.setLevel(logging.WARNING)
+        yield
+        return
+    with stage(directory, STAGE), _logged(directory):
+        yield
 
 
 @contextmanager

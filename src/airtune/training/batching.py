@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +27,10 @@ class Batching:
     checkpointing: bool = False
 
     @classmethod
-    def of(cls, run: ResolvedRun, row_tokens: int | None = None) -> Batching:
-        """As the run asks."""
-        return cls(run.batch_size, run.gradient_accumulation, row_tokens, run.gradient_checkpointing)
+    def of(cls, run: ResolvedRun, row_tokens: int | None = None, *, devices: int = 1) -> Batching:
+        """As the run asks, with its effective batch dealt to so many devices."""
+        share = math.ceil(run.effective_batch / devices)
+        return cls(run.batch_size, math.ceil(share / run.batch_size), row_tokens, run.gradient_checkpointing)
 
     @property
     def effective(self) -> int:

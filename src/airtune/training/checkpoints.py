@@ -88,6 +88,14 @@ def newest(run: RunDirectory, say: Callable[[str], None]) -> tuple[int, Path] | 
     return None
 
 
+def at(run: RunDirectory, step: int) -> Path:
+    """The folder of a checkpoint that another process has found whole; fetched where this node does not have it."""
+    folder = run.workspace / layout.checkpoint(step)
+    if not (folder / MARKER).is_file():
+        run.fetch(layout.checkpoint(step))
+    return folder
+
+
 def rotate(run: RunDirectory, *, keep: int, protect: frozenset[int] = frozenset()) -> list[int]:
     """Removes all but the newest ``keep`` checkpoints here (and those of ``protect``); returns the steps removed."""
     gone = [step for step in sorted(_steps_here(run), reverse=True)[keep:] if step not in protect]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from transformers import TrainerCallback
 
+from airtune.training import ranks
+
 if TYPE_CHECKING:
     from airtune.training.trainer import VisionLanguageTrainer
 
@@ -33,7 +35,9 @@ class Flow(TrainerCallback):  # type: ignore[misc]
         every = run.checkpoint_every_steps
         minutes = run.checkpoint_every_minutes
         due = minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
-        stop = bool(trainer.stop)
+        stop = trainer.stop.ask()
+        if minutes is not None:
+            (due,) = ranks.agree(due)  # clocks differ, and a checkpoint is made by all processes or by none
         if (every is not None and state.global_step % every == 0) or due or stop:
             control.should_save = True
         if stop:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +12,11 @@ from airtune.catalog.registry import entry
 from airtune.datasets.images import Images
 from airtune.datasets.record import Record, read_records
 from airtune.errors import DataError, Problem, SettingsError
-from airtune.runspec.resolved import Resolution, ResolvedRun
+from airtune.runspec.resolved import ResolvedRun
 from airtune.stores import layout
+from airtune.stores.resolution import resolution_of
 from airtune.stores.run_directory import RunDirectory
+from airtune.training import ranks
 
 _SAY_EVERY_S: Final = 2.0
 
@@ -57,15 +58,12 @@ def read_inputs(directory: RunDirectory, say: Callable[[str], None]) -> Inputs:
         SettingsError: the run is not resolved, or asks for what cannot be trained yet.
         DataError: pictures are gone or have changed since validation.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    run = resolution_of(directory).run
+    if run.training_mode == "SFT" and ranks.world() > 1 and run.early_stopping_metric != "loss":
         raise SettingsError(
-            Problem("accelerate", "training on several devices is not supported yet", fix="start one process")
-        )
-    if not directory.exists(layout.RESOLUTION):
-        raise SettingsError(
-            Problem(directory.uri, f"is not resolved: there is no {layout.RESOLUTION}", fix="run `airtune resolve`")
-        )
-    run = Resolution.from_json(directory.store.read(layout.RESOLUTION)).run
+            Problem("airtune.earlyStoppingMetric", "answers cannot be generated while a model is divided among devices",
+                    value=run.early_stopping_metric, allowed="loss", fix="or train on one device")
+        )  # fmt: skip
     directory.fetch(layout.RECORDS, layout.FACTS)
     records = read_records(directory.path(layout.RECORDS))
     films = [record for record in records if record.video is not None]
@@ -78,5 +76,6 @@ def read_inputs(directory: RunDirectory, say: Callable[[str], None]) -> Inputs:
     root = str(directory.read_json(layout.FACTS)["root_uri"])
     say(f"{len(records):,} samples; holding their pictures against what was validated")
     images = Images(root)
-    images.verify(records, every_two_seconds("pictures held against what was validated", say))
+    if ranks.is_main():  # the others hold a picture against its digest when they read it
+        images.verify(records, every_two_seconds("pictures held against what was validated", say))
     return Inputs(run, entry(run.architecture), records, images)

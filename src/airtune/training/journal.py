@@ -15,12 +15,16 @@ class Journal:
     Args:
         path: the file.
         keep_until: lines of later steps are dropped: the run resumes at that step and does them again.
+        keeps: False: only the rows are known here, and another process keeps the file.
     """
 
-    def __init__(self, path: Path, *, keep_until: int) -> None:
+    def __init__(self, path: Path, *, keep_until: int, keeps: bool = True) -> None:
         self._path = path
+        self._keeps = keeps
         path.parent.mkdir(parents=True, exist_ok=True)
         self.rows = [row for row in _rows(path) if row["step"] <= keep_until]
+        if not keeps:
+            return
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         temporary.write_text("".join(_line(row) for row in self.rows), encoding="utf-8")
         temporary.replace(path)
@@ -28,6 +32,8 @@ class Journal:
     def write(self, row: dict[str, Any]) -> None:
         """Appends a row; numbers that are not finite become null, as JSON has it."""
         self.rows.append(row)
+        if not self._keeps:
+            return
         with self._path.open("a", encoding="utf-8") as file:
             file.write(_line(row))
 

@@ -28,15 +28,16 @@ class Mirror:
     Args:
         run: the run directory.
         say: where lines go.
+        active: False: another process copies.
     """
 
-    def __init__(self, run: RunDirectory, say: Callable[[str], None]) -> None:
+    def __init__(self, run: RunDirectory, say: Callable[[str], None], *, active: bool = True) -> None:
         self._run = run
         self._say = say
         self._jobs: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
         self._failing = False
         self._thread: threading.Thread | None = None
-        if not run.uri.startswith("file:"):
+        if active and not run.uri.startswith("file:"):
             self._thread = threading.Thread(target=self._work, name="mirror", daemon=True)
             self._thread.start()
 

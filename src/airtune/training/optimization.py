@@ -20,9 +20,17 @@ BETAS: Final = (0.9, 0.999)
 EPSILON: Final = 1e-8
 
 
-def seed(run: ResolvedRun) -> None:
-    """Sets every random state from the run's seed: before adapters are made, so that they begin the same."""
-    set_seed(run.seed)
+def seed(run: ResolvedRun, *others: int) -> None:
+    """Sets every random state from the run's seed: before adapters are made, so that they begin the same.
+
+    Args:
+        run: the resolved run.
+        others: what else the states follow from, for example the process's number.
+    """
+    mixed = run.seed
+    for number in others:
+        mixed = mixed * 1_000_003 + number + 1
+    set_seed(mixed % 2**32)
 
 
 def optimizer_and_settings(

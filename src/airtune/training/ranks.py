@@ -131,6 +131,7 @@ def raise_together(error: AirtuneError | None) -> None:
         return
     found = next((each for each in gathered(error) if each is not None), None)
     if found is not None:
+        found.shared = not is_main()
         raise found
 
 

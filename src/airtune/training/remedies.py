@@ -8,6 +8,7 @@ from typing import Any
 from airtune.runspec.resolved import ResolvedRun
 from airtune.stores import layout
 from airtune.stores.run_directory import RunDirectory
+from airtune.training import ranks
 from airtune.training.batching import Batching
 from airtune.training.out_of_memory import too_large
 
@@ -42,7 +43,7 @@ class Remedies:
         self._run = run
         self._longest = longest
         self._say = say
-        self.batching = Batching.of(run, row_tokens)
+        self.batching = Batching.of(run, row_tokens, devices=devices)
         self._record: dict[str, Any] = {
             "asked": self.batching.to_json(),
             "used": self.batching.to_json(),
@@ -92,6 +93,8 @@ class Remedies:
         self._write()
 
     def _write(self) -> None:
+        if not ranks.is_main():
+            return
         self._directory.write_json(layout.TRAINING_BATCHING, self._record)
 
 

@@ -56,6 +56,10 @@ class Row:
             pictures.append(known[digest])
         return replace(self, pictures=tuple(pictures))
 
+    def unlearned(self) -> Row:
+        """The same row with nothing to predict: its loss and its gradients are 0."""
+        return replace(self, sources=self.sources[:0], targets=self.targets[:0])
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Row:
         """The same row on a device."""
         return self._mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))

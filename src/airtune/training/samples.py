@@ -37,12 +37,18 @@ class Sample:
         encoded: the sample as numbers.
         digests: sha256 (hex) of its pictures' files, in the order of ``encoded.vision``.
         failure: why there is no sample.
+        learned: False: it is computed, for a process that has nothing else to do, and teaches nothing.
     """
 
     id: str
     encoded: Encoded | None
     digests: tuple[str, ...] = ()
     failure: AirtuneError | None = None
+    learned: bool = True
+
+
+class Unlearned(int):
+    """The index of a sample that is to be computed and teach nothing."""
 
 
 class Samples(Dataset[Sample]):
@@ -80,7 +86,8 @@ class Samples(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         record = self.records[index]
         try:
-            return Sample(record.id, self._encoded(index, record), record.image_digests)
+            learned = not isinstance(index, Unlearned)
+            return Sample(record.id, self._encoded(index, record), record.image_digests, learned=learned)
         except AirtuneError as error:
             return Sample(record.id, None, failure=_named(error, record))
 
@@ -157,8 +164,11 @@ class Batches:
         if failure is not None:
             return {FAILURE: failure}
         encoded = [sample.encoded for sample in samples if sample.encoded is not None]
+        rows = [padded_row(self._encoder, encoded, [digest for sample in samples for digest in sample.digests])]
+        if not all(sample.learned for sample in samples):
+            return {ROWS: [row.unlearned() for row in rows], SAMPLE_IDS: [], TOKENS: 0}
         return {
-            ROWS: [padded_row(self._encoder, encoded, [digest for sample in samples for digest in sample.digests])],
+            ROWS: rows,
             SAMPLE_IDS: [sample.id for sample in samples],
             TOKENS: sum(each.length for each in encoded),
         }

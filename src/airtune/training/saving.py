@@ -8,22 +8,37 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from airtune.catalog.entry import CatalogEntry
 from airtune.modeling.adapters import save_adapter
-from airtune.modeling.loading import quietly
+from airtune.modeling.loading import load_model, quietly
 from airtune.modeling.precision import compute_dtype
 from airtune.runspec.resolved import ResolvedRun
 from airtune.stores import layout
 from airtune.stores.run_directory import RunDirectory
+from airtune.training import ranks, sharding
 
 _GENERATION_CONFIG: Final = "generation_config.json"
 
 
-def save_trained(model: Any, processor: Any, run: ResolvedRun, base: Path, directory: RunDirectory) -> str:
+def save_trained(
+    model: Any, processor: Any, run: ResolvedRun, entry: CatalogEntry, base: Path, directory: RunDirectory
+) -> str:
     """Writes ``model_adapter/`` (LoRA) or ``model_full/`` (SFT) to the workspace.
+
+    All processes call it, the first one writes: of a divided model each holds a share.
 
     Returns:
         The name of the folder.
     """
+    if sharding.is_asked_for():
+        undivided = None
+        if ranks.is_main():
+            undivided = load_model(base, run, entry=entry, for_training=False, device=sharding.HOST)
+        ranks.wait()
+        sharding.put_together(model, undivided)
+        model = undivided
+    if not ranks.is_main():
+        return layout.MODEL_ADAPTER if run.training_mode == "LoRA" else layout.MODEL_FULL
     if run.training_mode == "LoRA":
         save_adapter(model, directory.path(layout.MODEL_ADAPTER), base_model=run.base_model)
         return layout.MODEL_ADAPTER

@@ -9,14 +9,20 @@ from typing import NoReturn
 
 from airtune.errors import PreemptedError, Problem
 from airtune.launch import Orphan
+from airtune.training import ranks
 
 
 class StopRequest:
-    """Whether this process was told to stop: by SIGTERM or SIGINT, or because the launcher above it is gone."""
+    """Whether this run was told to stop: by SIGTERM or SIGINT, or because the launcher above it is gone.
+
+    A signal may reach one of several processes, and none at the same step as another. So they ask each other, all at
+    the same place (:meth:`ask`), and until then none of them knows.
+    """
 
     def __init__(self) -> None:
         self._signal: str | None = None
         self._orphan = Orphan()
+        self._agreed = False
 
     @classmethod
     def listen(cls) -> StopRequest:
@@ -35,18 +41,26 @@ class StopRequest:
         """Why to stop, or None."""
         if self._signal is not None:
             return self._signal
+        if self._agreed:
+            return "another process was told to"
         return "the launcher is gone" if self._orphan else None
 
+    def ask(self) -> bool:
+        """Whether any process was told to stop; all of them ask at the same place."""
+        if ranks.world() > 1:
+            (self._agreed,) = ranks.agree(self.reason is not None)
+        return bool(self)
+
     def __bool__(self) -> bool:
-        return self.reason is not None
+        return self.reason is not None if ranks.world() == 1 else self._agreed
 
     def check(self) -> None:
-        """Ends the process where nothing has been trained yet that would have to be saved.
+        """Ends the process where nothing has been trained yet that would have to be saved; asks the others.
 
         Raises:
             PreemptedError: it was told to stop.
         """
-        if self:
+        if self.ask():
             self.obey("nothing was lost: it had not begun to train")
 
     def obey(self, saved: str) -> NoReturn:

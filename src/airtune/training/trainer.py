@@ -10,33 +10,41 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers.trainer import SCHEDULER_NAME
 
+from airtune.catalog.registry import entry
 from airtune.errors import DefectError, DivergedError, Problem
 from airtune.modeling.vision_features import PictureEncoder
 from airtune.runspec.resolved import ResolvedRun
 from airtune.stores import layout
 from airtune.stores.run_directory import RunDirectory
-from airtune.training import checkpoints
+from airtune.training import checkpoints, ranks, sharding
 from airtune.training.attempts import Attempts
 from airtune.training.batching import Batching
 from airtune.training.flow import Flow
 from airtune.training.journal import Journal
 from airtune.training.loss import summed_loss
 from airtune.training.mirror import Mirror
-from airtune.training.optimization import optimizer_and_settings, scheduler
+from airtune.training.optimization import optimizer_and_settings, scheduler, seed
+from airtune.training.optimizer_state import load_optimizer, save_optimizer
+from airtune.training.order import MicroBatches
 from airtune.training.pace import Pace
 from airtune.training.remedies import Remedies
 from airtune.training.rows import Row
 from airtune.training.samples import FAILURE, ROWS, SAMPLE_IDS, TOKENS, Batches, EpochOrder, Samples
 from airtune.training.scores import Scores
 from airtune.training.stopping import StopRequest, evaluations_without_gain
+from airtune.training.validation import in_step_with_others, validation_loss
 from airtune.training.weights import load_trained, save_trained_weights
 
 _STATE: Final = "trainer_state.json"
@@ -86,6 +94,7 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
 
     lr_scheduler: Any
     control: Any
+    optimizer: Any
 
     def __init__(
         self,
@@ -117,7 +126,7 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
             eval_dataset=validation,
             optimizer_cls_and_kwargs=optimizer_and_settings(run, arguments.device),
         )
-        self.steps_per_epoch = math.ceil(len(train) / (run.batch_size * run.gradient_accumulation))
+        self.steps_per_epoch = math.ceil(len(train) / run.effective_batch)
         self.remove_callback(PrinterCallback)
         self.add_callback(Flow(self))
         self.add_callback(self._attempts)
@@ -177,15 +186,21 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
         """The micro-batches of one step with the number of label tokens in all of them, on all devices."""
         batches = list(itertools.islice(epoch_iterator, num_batches))
-        self._ids = []
-        labels = torch.zeros((), dtype=torch.long, device=device)
-        for batch in batches:
-            if FAILURE in batch:
-                raise batch[FAILURE]
-            self._ids += batch[SAMPLE_IDS]
-            self.state.num_input_tokens_seen += batch[TOKENS]
-            labels += sum(len(row.targets) for row in batch[ROWS])
-        return batches, self.accelerator.reduce(labels, reduction="sum")
+        failure = next((batch[FAILURE] for batch in batches if FAILURE in batch), None)
+        good = [batch for batch in batches if FAILURE not in batch]
+        self._ids = [each for batch in good for each in batch[SAMPLE_IDS]]
+        labels, tokens, failures = ranks.total(
+            sum(len(row.targets) for batch in good for row in batch[ROWS]),
+            sum(batch[TOKENS] for batch in good),
+            failure is not None,
+        )
+        if failures:
+            ranks.raise_together(failure)
+        self.state.num_input_tokens_seen += int(tokens)
+        if self.is_fsdp_enabled:
+            for batch in batches:
+                batch[ROWS] = in_step_with_others(batch[ROWS], batch[ROWS])
+        return batches, torch.tensor(int(labels), device=device)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Forward and backward of one micro-batch, row by row.
@@ -202,7 +217,9 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
         loss = torch.zeros((), device=self.args.device)
         for number, row in enumerate(rows, start=1):
             # Devices exchange gradients after the last row of the last micro-batch; the loop sees to the latter.
-            waiting = self.accelerator.no_sync(model) if number < len(rows) else contextlib.nullcontext()
+            # One model held together exchanges them at once instead: each device keeps its share of them only.
+            more = number < len(rows) and not self.is_fsdp_enabled
+            waiting = self.accelerator.no_sync(model) if more else contextlib.nullcontext()
             self.pass_tokens = row.tokens
             with waiting:
                 share = self._row_loss(model, row) / num_items_in_batch * self.accelerator.num_processes
@@ -219,21 +236,24 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """The gradient's norm before clipping; the loop asks for it before each update, so this is where to stop."""
-        norm = super()._get_grad_norm(model, grad_norm)
-        loss_finite, norm_finite = bool(torch.isfinite(self._tr_loss)), bool(torch.isfinite(torch.as_tensor(norm)))
+        norm = sharding.whole(torch.as_tensor(super()._get_grad_norm(model, grad_norm)))
+        loss_broken, norm_broken = ranks.agree(
+            not bool(torch.isfinite(self._tr_loss)), not bool(torch.isfinite(norm))
+        )  # of all devices
         scaled = self.accelerator.scaler is not None
-        self._skipped_steps = 0 if norm_finite else self._skipped_steps + 1
-        if not loss_finite or (not norm_finite and (not scaled or self._skipped_steps > _MOST_SKIPPED_STEPS)):
-            raise self._diverged("the loss" if not loss_finite else "the gradient's norm")
+        self._skipped_steps = self._skipped_steps + 1 if norm_broken else 0
+        if loss_broken or (norm_broken and (not scaled or self._skipped_steps > _MOST_SKIPPED_STEPS)):
+            raise self._diverged("the loss" if loss_broken else "the gradient's norm")
         return norm
 
     def _diverged(self, what: str) -> DivergedError:
         step = self.state.global_step + 1
+        names = [name for each in ranks.gathered(self._ids) for name in each]
         return DivergedError(
             Problem(
                 f"training step {step}",
                 f"{what} is no longer a number; the step was not taken and the last checkpoint is kept. "
-                f"Samples of the step: {', '.join(self._ids[:32])}",
+                f"Samples of the step: {', '.join(names[:32])}",
                 fix="lower learningRate by 2 to 5 times"
                 + ("; or use BFloat16 or Float32 instead of Float16" if self.run.precision == "Float16" else ""),
             )
@@ -241,9 +261,21 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
 
     # ---- order, schedule, precision -----------------------------------------------------------------------------
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
-        del train_dataset
-        return self.order
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """This process's micro-batches; accelerate would deal samples out in another order than one process has."""
+        size = self.args.per_device_train_batch_size
+        batches = MicroBatches(
+            self.order, effective=self.run.effective_batch, size=size, rank=ranks.rank(), world=ranks.world()
+        )
+        self.args.gradient_accumulation_steps = batches.accumulation
+        return DataLoader(
+            self.train_dataset,
+            batch_sampler=batches,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=self.args.dataloader_persistent_workers,
+        )
 
     def _run_epoch(self, **arguments: Any) -> None:
         if self._waited_long_enough():  # killed after the evaluation that ended it, or just before
@@ -260,18 +292,23 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
         return self.lr_scheduler
 
     def create_accelerator_and_postprocess(self) -> None:
-        """Accelerate's set-up, and what it leaves out silently: Float16 on the CPU."""
+        """Accelerate's set-up, and what it leaves out silently: Float16 and divided models on the CPU."""
         super().create_accelerator_and_postprocess()
         if self.run.precision == "Float16" and self.accelerator.device.type == "cpu":
             self.accelerator.native_amp = True
             self.accelerator.scaler = torch.amp.GradScaler("cpu")
+        if sharding.is_asked_for():
+            sharding.set_up(self.accelerator, self.model, self.run, entry(self.run.architecture))
+            self.is_fsdp_enabled = True
+            # Gradients are exchanged with each pass: to wait with it, each device would have to keep all of them.
+            self.accelerator.gradient_state.plugin_kwargs["sync_each_batch"] = True
 
     # ---- what is written while it runs --------------------------------------------------------------------------
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """One row of metrics; the library's own history would make every checkpoint longer than the one before."""
         del start_time
-        if "loss" in logs:
+        if "loss" in logs and ranks.is_main():
             self.around.pace.write(logs, self.state)
         self.control = self.callback_handler.on_log(self.args, self.state, self.control, logs)
 
@@ -283,29 +320,31 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
     # ---- evaluation ---------------------------------------------------------------------------------------------
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """The validation loss: mean cross entropy over all label tokens of the split.
-
-        No logits are kept, and no random state is touched, so a run evaluates or not and trains the same.
-        """
+        """The validation loss, and the scores of real answers where early stopping goes by them."""
         del args, kwargs
-        samples, size = self.eval_dataset, self.args.eval_batch_size
-        loss, tokens = 0.0, 0
         self.model.eval()
-        with torch.no_grad():
-            for start in range(0, len(samples), size):
-                self._pause_in_evaluation()
-                batch = self.data_collator([samples[index] for index in range(start, min(start + size, len(samples)))])
-                if FAILURE in batch:
-                    raise batch[FAILURE]
-                for row in batch[ROWS]:
-                    loss += float(self._row_loss(self.model, row))
-                    tokens += len(row.targets)
-        scores = self.around.scores(self._pause_in_evaluation) if self.around.scores is not None else {}
+        loss = validation_loss(
+            self.eval_dataset,
+            size=self.args.eval_batch_size,
+            collate=self.data_collator,
+            loss_of=lambda row: self._row_loss(self.model, row),
+            pause=self._pause_in_evaluation,
+            in_step=self.is_fsdp_enabled,
+        )
+        scores = self._scores()
         self.model.train()
-        metrics = {"eval_loss": loss / max(tokens, 1)}
+        metrics = {"eval_loss": loss}
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        self._after_evaluation(metrics["eval_loss"], scores)
+        self._after_evaluation(loss, scores)
         return metrics
+
+    def _scores(self) -> dict[str, float]:
+        """Of the first process, for all: drawn on two devices, answers may differ in a bit and part ways."""
+        if self.around.scores is None:
+            return {}
+        if ranks.world() == 1:
+            return self.around.scores(self._pause_in_evaluation)
+        return ranks.told_by_main(self.around.scores(lambda: None) if ranks.is_main() else {})
 
     def _after_evaluation(self, loss: float, scores: dict[str, float]) -> None:
         if not math.isfinite(loss):
@@ -342,7 +381,7 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
 
     def _pause_in_evaluation(self) -> None:
         """Where an evaluation can be left when the run is told to stop; it is done again when the run resumes."""
-        if not self.stop:
+        if not self.stop.ask():
             return
         self.save_now()
         self.stop.obey(f"checkpoint of step {self.state.global_step} saved")
@@ -357,20 +396,64 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
         """Weights that are trained, optimizer, schedule, scaler, random states and position: whole or not at all."""
         del model, trial
         step = self.state.global_step
-        with checkpoints.sealed(self.around.directory, step) as folder:
+        with checkpoints.sealed(self.around.directory, step) if ranks.is_main() else _nowhere() as folder:
             save_trained_weights(self.model, folder)
-            self._save_optimizer_and_scheduler(str(folder))
-            self._save_scaler(str(folder))
-            self._save_rng_state(str(folder))
-            self.state.save_to_json(str(folder / _STATE))
-        self.around.mirror.checkpoint(step)
-        best = self.best_step()
-        kept = frozenset() if best is None else frozenset([best])
-        for gone in checkpoints.rotate(self.around.directory, keep=self.run.checkpoints_kept, protect=kept):
-            self.around.mirror.remove(gone)
+            save_optimizer(self.optimizer.optimizer, folder)
+            self._save_random_states(folder)
+            if ranks.is_main():
+                self._save_schedule(folder)
+                self._save_scaler(str(folder))
+                self.state.save_to_json(str(folder / _STATE))
+        if ranks.is_main():
+            self.around.mirror.checkpoint(step)
+            best = self.best_step()
+            kept = frozenset() if best is None else frozenset([best])
+            for gone in checkpoints.rotate(self.around.directory, keep=self.run.checkpoints_kept, protect=kept):
+                self.around.mirror.remove(gone)
+        ranks.wait()
         self.around.say(f"checkpoint of step {step} saved")
+
+    def _save_schedule(self, folder: Path) -> None:
+        torch.save(self.lr_scheduler.state_dict(), folder / SCHEDULER_NAME)
+
+    def _save_random_states(self, folder: Path) -> None:
+        """Those of every process, written by the first."""
+        with tempfile.TemporaryDirectory() as own:
+            self._save_rng_state(own)
+            states = ranks.gathered({path.name: path.read_bytes() for path in Path(own).iterdir()})
+        if ranks.is_main():
+            for name, content in (item for state in states for item in state.items()):
+                (folder / name).write_bytes(content)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """The random states of this process; on another number of processes new ones, which follow from the step."""
+        if checkpoint is None:
+            return
+        if len(list(Path(checkpoint).glob("rng_state*.pth"))) == ranks.world():
+            super()._load_rng_state(checkpoint)
+        else:
+            seed(self.run, self.state.global_step, ranks.rank())
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Puts the trained weights of a checkpoint into the model: all of them, or none."""
         del model
         load_trained(self.model, Path(resume_from_checkpoint))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Puts the optimizer and the schedule back where the checkpoint left them."""
+        if checkpoint is None:
+            return
+        load_optimizer(self.optimizer.optimizer, Path(checkpoint))
+        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint, SCHEDULER_NAME), weights_only=True))
+
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        model, batches = super()._prepare_for_training(*args, **kwargs)
+        if self.is_fsdp_enabled:
+            sharding.finish(model)
+        return model, batches
+
+
+@contextlib.contextmanager
+def _nowhere() -> Iterator[Path]:
+    """For a process that only takes part in a checkpoint: it writes nothing."""
+    yield Path(os.devnull)

@@ -9,13 +9,24 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from airtune.errors import DefectError, Problem
+from airtune.training import ranks
+from airtune.training.sharding import share_of, whole
 
 WEIGHTS: Final = "trainable.safetensors"
 
 
 def save_trained_weights(model: Any, folder: Path) -> None:
-    """Writes every parameter that is trained, under its own name and in its own type."""
-    save_file({name: p.detach().contiguous().cpu() for name, p in _trained(model).items()}, folder / WEIGHTS)
+    """Writes every parameter that is trained, under its own name and in its own type.
+
+    All processes call it, since each may hold a share of a parameter only; the first one writes.
+    """
+    weights: dict[str, torch.Tensor] = {}
+    for name, parameter in _trained(model).items():
+        complete = whole(parameter.detach())
+        if ranks.is_main():
+            weights[name] = complete.contiguous().cpu()
+    if ranks.is_main():
+        save_file(weights, folder / WEIGHTS)
 
 
 def load_trained(model: Any, folder: Path) -> None:
@@ -32,7 +43,7 @@ def load_trained(model: Any, folder: Path) -> None:
         )  # fmt: skip
     with torch.no_grad():
         for name, parameter in trained.items():
-            parameter.copy_(saved[name])
+            parameter.copy_(share_of(saved[name], parameter))
 
 
 def _trained(model: Any) -> dict[str, Any]:
