@@ -21,8 +21,8 @@ def by_hand(pieces: Any, optimizer: Any) -> dict[str, Any]:
     pieces.model.train()
     steps = 0
     for epoch in range(run.epochs):
-        pieces.trainer._order.set_epoch(epoch)
-        order = list(pieces.trainer._order)
+        pieces.trainer.order.set_epoch(epoch)
+        order = list(pieces.trainer.order)
         for start in range(0, len(order), run.batch_size):
             rows = [pieces.train[index].encoded for index in order[start : start + run.batch_size]]
             pieces.model(**pieces.encoder.collate(rows, padding="right")).loss.backward()
