@@ -8,30 +8,9 @@ import pytest
 pytestmark = pytest.mark.training
 
 Assemble = Callable[..., Any]
-SETTINGS = {"train": 8, "epochs": 10, "batch_size": 4, "learning_rate": 3e-3, "weight_decay": 0.3}
-
-
-def by_hand(pieces: Any, optimizer: Any) -> dict[str, Any]:
-    """The same training written out: the library's own loss, torch's own optimizer, 20 steps."""
-    import torch
-
-    run = pieces.run
-    trained = [p for p in pieces.model.parameters() if p.requires_grad]
-    chosen = optimizer(trained, lr=run.learning_rate, weight_decay=run.weight_decay)
-    pieces.model.train()
-    steps = 0
-    for epoch in range(run.epochs):
-        pieces.trainer.order.set_epoch(epoch)
-        order = list(pieces.trainer.order)
-        for start in range(0, len(order), run.batch_size):
-            rows = [pieces.train[index].encoded for index in order[start : start + run.batch_size]]
-            pieces.model(**pieces.encoder.collate(rows, padding="right")).loss.backward()
-            torch.nn.utils.clip_grad_norm_(trained, run.max_grad_norm)
-            chosen.step()
-            chosen.zero_grad()
-            steps += 1
-    assert steps == 20
-    return pieces.trained()
+SETTINGS: dict[str, Any] = {
+    "train": 8, "validation": 0, "epochs": 10, "batch_size": 4, "learning_rate": 3e-3, "weight_decay": 0.3,
+}  # fmt: skip
 
 
 def distance(one: dict[str, Any], other: dict[str, Any]) -> float:
@@ -40,32 +19,51 @@ def distance(one: dict[str, Any], other: dict[str, Any]) -> float:
     return float(torch.cat([(one[name] - other[name]).flatten() for name in one]).norm())
 
 
+def watched(pieces: Any) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
+    """Trains: the gradients that the optimizer was given in each step, the weights at the start and at the end."""
+    from transformers import TrainerCallback
+
+    gradients: list[dict[str, Any]] = []
+
+    class Keep(TrainerCallback):  # type: ignore[misc]
+        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            gradients.append({n: p.grad.clone() for n, p in pieces.model.named_parameters() if p.requires_grad})
+
+    pieces.trainer.add_callback(Keep())
+    before = pieces.trained()
+    pieces.fit()
+    return gradients, before, pieces.trained()
+
+
 def test_adamw_and_adam_are_torchs_own_for_20_steps_and_differ_under_weight_decay(assemble: Assemble) -> None:
     import torch
 
-    results: dict[str, dict[str, Any]] = {}
+    ends: dict[str, dict[str, Any]] = {}
     for name, optimizer in (("AdamW", torch.optim.AdamW), ("Adam", torch.optim.Adam)):
-        pieces = assemble(optimizer=name, **SETTINGS)
-        start = pieces.trained()
-        pieces.fit()
-        results[name] = pieces.trained()
-        moved = distance(results[name], start)
+        gradients, start, ends[name] = watched(assemble(optimizer=name, **SETTINGS))
+        assert len(gradients) == 20
+        weights = {key: torch.nn.Parameter(value.clone()) for key, value in start.items()}
+        theirs = optimizer(weights.values(), lr=3e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.3)
+        for gradient in gradients:
+            for key, weight in weights.items():
+                weight.grad = gradient[key]
+            theirs.step()
+        moved = distance(ends[name], start)
         assert moved > 0.1
-        reference = by_hand(assemble(optimizer=name, **SETTINGS), optimizer)
-        assert distance(results[name], reference) <= 1e-4 * moved
-    assert distance(results["AdamW"], results["Adam"]) > 0.05 * distance(results["AdamW"], start)
+        assert distance(ends[name], {key: weight.detach() for key, weight in weights.items()}) <= 1e-6 * moved
+    assert distance(ends["AdamW"], ends["Adam"]) > 0.05 * distance(ends["AdamW"], start)
 
 
-def test_the_rate_at_each_step_is_the_schedules(assemble: Assemble) -> None:
-    from airtune.training.schedule import rate_factor
+def test_weight_decay_pulls_weights_towards_zero_by_rate_times_decay(assemble: Assemble) -> None:
+    import torch
 
-    pieces = assemble(learning_rate_schedule="cosine", warmup_ratio=0.25, epochs=4, train=8, batch_size=4)
-    pieces.fit()
-    rows = pieces.trainer.around.pace._metrics.rows
-    assert [row["step"] for row in rows] == list(range(1, 9))
-    for row in rows:
-        wanted = 1e-3 * rate_factor("cosine", row["step"] - 1, warmup=2, total=8)
-        assert row["learning_rate"] == pytest.approx(wanted, abs=1e-12)
+    settings: dict[str, Any] = {"train": 4, "validation": 0, "epochs": 1, "learning_rate": 1e-2}
+    (_, start, plain), (_, same, pulled) = (
+        watched(assemble(weight_decay=decay, **settings)) for decay in (0.0, 0.5)
+    )  # fmt: skip
+    for name in start:
+        torch.testing.assert_close(start[name], same[name], rtol=0, atol=0)
+        torch.testing.assert_close(plain[name] - pulled[name], 1e-2 * 0.5 * start[name], rtol=1e-3, atol=1e-7)
 
 
 def test_the_gradient_is_clipped_to_the_norm_that_was_set(assemble: Assemble) -> None:

@@ -39,17 +39,6 @@ def test_a_trained_vision_tower_does(assemble: Assemble) -> None:
     assert vision["in_backward"] == vision["all"]
 
 
-def test_gradient_checkpointing_changes_memory_and_not_the_result(assemble: Assemble) -> None:
-    import torch
-
-    plain, saving = (assemble(gradient_checkpointing=flag, train=4, epochs=1) for flag in (False, True))
-    plain.fit()
-    saving.fit()
-    one, other = plain.trained(), saving.trained()
-    for name, value in one.items():
-        torch.testing.assert_close(value, other[name], rtol=1e-5, atol=1e-7)
-
-
 def test_a_run_whose_parts_are_not_as_promised_is_stopped(assemble: Assemble) -> None:
     from airtune.errors import DefectError
 
@@ -57,3 +46,20 @@ def test_a_run_whose_parts_are_not_as_promised_is_stopped(assemble: Assemble) ->
     next(p for n, p in pieces.model.named_parameters() if ".visual.blocks.0." in n).requires_grad_(True)
     with pytest.raises(DefectError, match=r"LoRA trains \['language', 'vision'\] instead of the language model alone"):
         check_of(pieces)
+
+
+def test_gradient_checkpointing_computes_activations_twice_and_the_result_is_the_same(assemble: Assemble) -> None:
+    import torch
+
+    results, computed = [], []
+    for flag in (False, True):
+        pieces = assemble(gradient_checkpointing=flag, train=4, validation=0, epochs=1)
+        times: list[int] = []
+        layer = pieces.model.get_base_model().model.language_model.layers[0].mlp
+        layer.register_forward_pre_hook(lambda module, given, times=times: times.append(1))
+        pieces.fit()
+        results.append(pieces.trained())
+        computed.append(len(times))
+    assert computed[1] == 2 * computed[0] > 0
+    for name, value in results[0].items():
+        torch.testing.assert_close(value, results[1][name], rtol=1e-5, atol=1e-7)

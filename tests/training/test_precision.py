@@ -41,28 +41,44 @@ def test_full_fine_tuning_in_bfloat16_keeps_float32_master_weights(assemble: Ass
     assert ((after[weight] - before[weight]).abs() < 2e-5).all()
 
 
-def test_nf4_and_fp4_hold_the_language_model_in_4_bit_with_different_codebooks_and_nothing_else(
-    assemble: Assemble,
-) -> None:
-    """Notes, 4: the vision tower, the projector and the output layer stay as they are."""
+@pytest.mark.parametrize("precision", ["BFloat16", "Float16", "Float32"])
+def test_a_4_bit_layer_computes_in_the_precision_of_the_run(assemble: Assemble, precision: str) -> None:
+    from airtune.modeling.precision import DTYPES
+
+    pieces = assemble(quantization_enabled=True, precision=precision, train=4, validation=0, epochs=1)
+    layer = pieces.model.get_base_model().model.language_model.layers[0].mlp.up_proj.base_layer
+    made: set[Any] = set()
+    layer.register_forward_hook(lambda module, given, out: made.add(out.dtype))
+    pieces.fit()
+    assert layer.compute_dtype == DTYPES[precision]
+    assert made == {DTYPES[precision]}
+    assert {value.dtype for value in pieces.trained().values()} == {DTYPES["Float32"]}
+
+
+def test_nf4_and_fp4_hold_each_block_of_weights_in_the_16_values_of_their_own_codebook(assemble: Assemble) -> None:
+    """What is quantised and what is not: test_04 in test_correctness.py."""
     import torch
+    from bitsandbytes.functional import dequantize_4bit
+    from safetensors.torch import load_file
+    from training_runs import TINY
 
-    from airtune.catalog.registry import entry
-    from airtune.modeling.parts import count_by_part
-
-    codes: dict[str, Any] = {}
-    weights: dict[str, Any] = {}
+    name = "model.language_model.layers.0.mlp.up_proj.weight"
+    original = load_file(TINY / "model.safetensors")[name].float()
+    held: dict[str, torch.Tensor] = {}
     for kind in ("NF4", "FP4"):
         pieces = assemble(quantization_enabled=True, quantization_type=kind)
-        counts = count_by_part(pieces.model, entry("qwen3vl"))
-        quantized = {part: count.quantized for part, count in counts.items()}
-        assert quantized == {"language": 14, "projector": 0, "vision": 0}
         layer = pieces.model.get_base_model().model.language_model.layers[0].mlp.up_proj.base_layer
         state = layer.weight.quant_state
-        assert state.quant_type == kind.lower()
-        assert state.nested  # double quantisation
-        assert layer.compute_dtype == torch.float32
-        codes[kind] = state.code
-        weights[kind] = layer.weight.data.flatten()
-    assert not torch.equal(codes["NF4"], codes["FP4"])
-    assert not torch.equal(weights["NF4"], weights["FP4"])
+        assert (state.quant_type, state.nested) == (kind.lower(), True)  # nested: the blocks' scales are quantised, too
+        assert layer.weight.dtype == torch.uint8
+        assert layer.weight.numel() * 2 == original.numel()
+        values = dequantize_4bit(layer.weight.data, state).float()
+        for block in values.flatten().split(state.blocksize):
+            scaled = block / block.abs().max()
+            nearest = (scaled[:, None] - state.code[None, :]).abs().min(dim=1).values
+            assert float(nearest.max()) < 1e-3
+        held[kind] = values
+        assert 0 < float((values - original).norm() / original.norm()) < 0.2
+    assert float((held["NF4"] - held["FP4"]).abs().max()) > 0.01
+    errors = {kind: float((values - original).norm()) for kind, values in held.items()}
+    assert errors["NF4"] < errors["FP4"]  # made for weights that are normally distributed
