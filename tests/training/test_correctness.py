@@ -317,7 +317,7 @@ def test_20_a_seed_gives_the_same_bits_another_seed_others_and_the_result_says_s
     first, same, other = (assemble(seed=number, **settings) for number in (1, 1, 2))
     names = [name for name in first.trained() if "lora_A" in name]
     assert not any(torch.equal(first.trained()[name], other.trained()[name]) for name in names)  # made from the seed
-    assert list(first.trainer._order) == list(same.trainer._order) != list(other.trainer._order)
+    assert list(first.trainer.order) == list(same.trainer.order) != list(other.trainer.order)
     for pieces in (first, same, other):
         seed(pieces.run)  # three in one process: each begins as it would alone
         pieces.fit()
