@@ -149,6 +149,14 @@ def test_parts_lora_and_four_bit_reach_what_they_should(case: tuple[Any, nn.Modu
         "per_layer_input_gate", "per_layer_projection", "per_layer_model_projection",
     }  # fmt: skip
 
+    # Routed experts are no linear layers: LoRA adapts their fused tensors, all of them.
+    fused = {name for name, p in model.named_parameters() if p.dim() == 3 and "experts" in name}
+    assert fused == {
+        name
+        for name, _ in model.named_parameters()
+        if name.endswith(tuple(f".{last}" for last in entry.lora_experts)) and entry.part_of(name) == "language"
+    }
+
     # In 4 bit, everything outside the language model stays as it is.
     from transformers.quantizers.quantizers_utils import should_convert_module
 

@@ -51,7 +51,7 @@ def test_parts_adapters_and_four_bit_layers_are_counted_as_training_has_them(
         pytest.skip(f"{key} is trained with {', '.join(entry.modes)} only")
     folder = tiny(key)
     base = read_base_model(folder.as_uri(), where="baseModel")
-    run = run_of(base_model=folder.as_uri(), architecture=key, precision="Float32", **FORMS[form])
+    run = run_of(base_model=folder.as_uri(), architecture=key, precision="Float32", lora_dropout=0.0, **FORMS[form])
     model = load_model(folder, run, entry=entry, for_training=True, device=torch.device("cpu"))
     model = add_adapters(model, run, entry) if run.training_mode == "LoRA" else model.requires_grad_(True)
     real = {part: vars(found) for part, found in count_by_part(model, entry).items()}

@@ -294,7 +294,7 @@ def nvila() -> Made:
     # 32x32 patches become the 121 tokens that the processor counts on, whatever the size of a patch.
     vision = {
         "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 1, "image_size": 64,
-        "patch_size": 2, "vision_use_head": False,
+        "patch_size": 2,
     }  # fmt: skip
     config = classes.config(
         text_config=_text(made), vision_config=vision, image_token_id=image_id, video_token_id=video_id

@@ -77,6 +77,8 @@ class CatalogEntry(_Strict):
             of ``native_model_types`` never do.
         parts: where its parts are.
         lora_targets: last names of the language model's linear layers that LoRA adapts.
+        lora_experts: last names of the fused parameters of routed experts (one tensor for all experts of a layer, no
+            linear layer each), which LoRA adapts expert by expert; 4 bit does not reach them.
         quantization_skip: modules that stay in 16 bit when the model is loaded in 4 bit.
         packing: whether samples may share one row (not with recurrent layers).
         vision_features: whether its forward takes pictures as features that its frozen tower made before.
@@ -94,6 +96,7 @@ class CatalogEntry(_Strict):
     remote_code: bool = False
     parts: Parts
     lora_targets: tuple[str, ...] = Field(strict=False, min_length=1)
+    lora_experts: tuple[str, ...] = Field(default=(), strict=False)
     quantization_skip: tuple[str, ...] = Field(strict=False, min_length=1)
     packing: bool = True
     vision_features: bool = False

@@ -71,9 +71,14 @@ def nvila_classes() -> NvilaClasses:
         def __init__(self, config: Any) -> None:
             # The projector's width is a constant of the module: that of the published size.
             modeling.MM_HIDDEN_SIZE = config.vision_config.hidden_size
+            config.vision_feature_layer = -2  # which the code does and the configuration does not say
             if config.dtype is None:
                 config.dtype = torch.get_default_dtype()
             super().__init__(config)
+
+        def get_output_embeddings(self) -> Any:
+            """The layer that makes the logits."""
+            return self.llm.get_output_embeddings()
 
         def forward(
             self,

@@ -25,7 +25,7 @@ class PartCount:
     Attributes:
         parameters: numbers in the part, adapters included; a 4-bit weight counts as its numbers, not its bytes.
         trained: how many of them are trained.
-        adapters: linear layers that have an adapter.
+        adapters: linear layers, and tensors of routed experts, that have an adapter.
         quantized: linear layers held in 4 bit.
     """
 

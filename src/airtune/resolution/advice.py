@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from airtune.resolution.device import AMPERE
+from airtune.resolution.parameters import is_expert
 from airtune.resolution.verdict import ALLOW, ROOM
 from airtune.runspec import names
 from airtune.runspec.prompts import VI
@@ -80,6 +81,8 @@ def _formats(run: ResolvedRun, around: Surroundings) -> Iterator[str]:
     capability = around.device.compute_capability
     if run.quantization_enabled and run.quantization_type == "FP4":
         yield "NF4 loses less than FP4: use FP4 only where something else needs it."
+    if run.quantization_enabled:
+        yield from _experts(around)
     if run.precision == "Float32" and around.device.memory_gb is not None:
         yield "Float32 takes twice the memory and time of BFloat16: it is meant for finding faults."
     if run.precision == "Float16" and (run.parameters or 0) >= _SEVEN_BILLION:
@@ -88,6 +91,16 @@ def _formats(run: ResolvedRun, around: Surroundings) -> Iterator[str]:
         yield "This GPU calculates in BFloat16, which is more robust than Float16."
     if run.precision == "BFloat16" and capability is not None and capability < AMPERE:
         yield "This GPU is older than Ampere and only imitates BFloat16: Float16 is faster on it."
+
+
+def _experts(around: Surroundings) -> Iterator[str]:
+    entry, base = around.architecture.entry, around.base
+    experts = sum(tensor.parameters for tensor in base.tensors if is_expert(tensor, entry))
+    if experts and base.parameters:
+        yield (
+            f"4 bit does not reach the routed experts of {entry.display_name}, which are "
+            f"{experts / base.parameters:.0%} of its parameters: they stay in the run's precision."
+        )
 
 
 def _learning(run: ResolvedRun) -> Iterator[str]:

@@ -39,7 +39,7 @@ class PartCount:
     Attributes:
         parameters: numbers in it, adapters included.
         trained: how many of them are trained.
-        adapters: linear layers with an adapter.
+        adapters: linear layers, and tensors of routed experts, with an adapter.
         quantized: linear layers in 4 bit.
         weight_bytes: of its own weights, in the form in which the run holds them.
     """
@@ -58,7 +58,8 @@ class Counted:
     Attributes:
         parts: by part, as ``training/selfcheck.json`` has them.
         adapted: the layers that get adapters, by name: (outputs, inputs).
-        cast_bytes: 16-bit copies that a forward pass makes of float32 weights (SFT in half precision).
+        cast_bytes: copies of weights that a forward pass makes: in 16 bit of float32 (SFT in half precision), and of
+            routed experts together with their adapters.
     """
 
     parts: Mapping[str, PartCount] = field(default_factory=dict)
@@ -101,6 +102,7 @@ def count(run: ResolvedRun, entry: CatalogEntry, parameters: Iterable[Tensor]) -
     parts: dict[str, PartCount] = {}
     adapted: dict[str, tuple[int, int]] = {}
     casts = 0
+    merged: dict[str, int] = {}
     for tensor in parameters:
         part = parts.setdefault(entry.part_of(tensor.name) or OTHER, PartCount())
         module = tensor.name.removesuffix(".weight")
@@ -114,12 +116,21 @@ def count(run: ResolvedRun, entry: CatalogEntry, parameters: Iterable[Tensor]) -
         if not lora:
             part.trained += tensor.parameters
             casts += 2 * tensor.parameters if half and len(tensor.shape) > 1 and not _is_embedding(module) else 0
+        elif is_expert(tensor, entry):
+            number, outputs, inputs = tensor.shape
+            part.adapters += 1
+            part.parameters += run.lora_rank * number * (outputs + inputs)
+            part.trained += run.lora_rank * number * (outputs + inputs)
+            layer = module.rpartition(".")[0]
+            merged[layer] = merged.get(layer, 0) + width * tensor.parameters
         elif linear and targets.fullmatch(module):
             outputs, inputs = tensor.shape
             adapted[module] = (outputs, inputs)
             part.adapters += 1
             part.parameters += run.lora_rank * (outputs + inputs)
             part.trained += run.lora_rank * (outputs + inputs)
+    # PEFT multiplies with the sum of experts and adapters, which the backward pass needs again.
+    casts += max(merged.values(), default=0) if run.gradient_checkpointing else sum(merged.values())
     return Counted(parts, adapted, casts)
 
 
@@ -127,6 +138,15 @@ def is_linear(tensor: Tensor) -> bool:
     """Whether a parameter is the weight of a linear layer."""
     module = tensor.name.removesuffix(".weight")
     return len(tensor.shape) == 2 and module != tensor.name and _NOT_LINEAR.search(module) is None
+
+
+def is_expert(tensor: Tensor, entry: CatalogEntry) -> bool:
+    """Whether a parameter holds the routed experts of one layer: LoRA adapts each of them, 4 bit none."""
+    return (
+        len(tensor.shape) == 3
+        and tensor.name.endswith(tuple(f".{last}" for last in entry.lora_experts))
+        and entry.part_of(tensor.name) == "language"
+    )
 
 
 def is_exempt(module: str, skip: Iterable[str]) -> bool:

@@ -18,6 +18,7 @@ from airtune.resolution.device import Device
 from airtune.resolution.estimate import estimate
 from airtune.resolution.ledger import ASKED, Ledger
 from airtune.resolution.lengths import Lengths, guessed, lengths_of
+from airtune.resolution.parameters import is_expert
 from airtune.resolution.picture_tokens import PictureRule
 from airtune.resolution.text_tokens import text_rule
 from airtune.runspec import names
@@ -55,6 +56,12 @@ class Surroundings:
     records: tuple[Record, ...] | None = None
     devices: int = 1
 
+    @property
+    def has_experts(self) -> bool:
+        """Whether the base model has routed experts that LoRA adapts; as the architecture has where it is not known."""
+        entry, tensors = self.architecture.entry, self.base.tensors
+        return any(is_expert(tensor, entry) for tensor in tensors) if tensors else bool(entry.lora_experts)
+
 
 def resolve_settings(document: RunDocument, around: Surroundings) -> Resolution:
     """Decides every setting that the run.json leaves open; what it sets is never changed.
@@ -71,6 +78,7 @@ def resolve_settings(document: RunDocument, around: Surroundings) -> Resolution:
         "4 bit takes a quarter of the memory" if mode == "LoRA" else "weights in 4 bit cannot be trained",
     )  # fmt: skip
     _check_mode(document, entry, mode, four_bit)
+    _check_dropout(document, around, mode)
     _check_pixels(document, around.base)
     _check_metric(document)
     kind = ledger.default("model.quantization.type", spec.model.quantization_type, _NF4, "NF4 loses less than FP4")
@@ -165,6 +173,19 @@ def _check_mode(document: RunDocument, entry: CatalogEntry, mode: str, four_bit:
         raise SettingsError(problems)
 
 
+def _check_dropout(document: RunDocument, around: Surroundings, mode: str) -> None:
+    asked = document.spec.model.hyperparameters.lora_dropout
+    if mode == "LoRA" and asked and around.has_experts:
+        raise SettingsError(
+            Problem(
+                document.path(f"{_OWN}loraDropout"),
+                f"{around.architecture.entry.display_name} has routed experts, whose adapters have no dropout",
+                value=str(asked),
+                allowed="0",
+            )
+        )
+
+
 def _check_pixels(document: RunDocument, base: BaseModel) -> None:
     asked = document.spec.model.hyperparameters.max_pixels
     if asked is None or not base.tensors:
@@ -255,8 +276,14 @@ def _learning(spec: RunSpec, ledger: Ledger, around: Surroundings, size_band: st
         ),
         "lora_rank": rank,
         "lora_alpha": ledger.default(f"{_OWN}loraAlpha", knobs.lora_alpha, 2 * rank, "twice the rank"),
-        "lora_dropout": ledger.default(f"{_OWN}loraDropout", knobs.lora_dropout, 0.05, "a little against overfitting"),
+        "lora_dropout": ledger.default(f"{_OWN}loraDropout", knobs.lora_dropout, *_dropout(around)),
     }
+
+
+def _dropout(around: Surroundings) -> tuple[float, str]:
+    if around.has_experts:
+        return 0.0, "adapters of routed experts have none"
+    return 0.05, "a little against overfitting"
 
 
 def _limits(spec: RunSpec, ledger: Ledger, around: Surroundings, parameters: int | None) -> dict[str, Any]:

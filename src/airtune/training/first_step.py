@@ -112,7 +112,7 @@ def unused_layers(model: Any) -> re.Pattern[str]:
     if deepest >= layers:
         return re.compile(r"(?!)")
     numbers = "|".join(str(number) for number in range(deepest, layers))
-    return re.compile(rf"\.layers?\.(?:{numbers})\.|\.post_layernorm\.")
+    return re.compile(rf"\.layers?\.(?:{numbers})\.|\.(?:post_layernorm|head)\.")
 
 
 def _numbers(taken: Any) -> list[int]:
