@@ -247,8 +247,12 @@ def test_a_key_that_looks_like_a_slip_is_noted_but_kept(small: dict[str, Any]) -
 
 
 def test_lora_settings_are_noted_when_sft_does_not_use_them(ours: dict[str, Any]) -> None:
-    settings(ours, 1)["airtune"]["loraRank"] = 8
+    settings(ours, 1)["airtune"] |= {"loraRank": 8, "featureCache": "s3://data/features"}
     assert RunDocument.from_object(ours).notes == (
+        (
+            "spec.flow.blocks[1].settings.airtune.featureCache is not used: SFT trains the vision tower, whose "
+            "features change with every step"
+        ),
         "spec.flow.blocks[1].settings.airtune.loraRank is not used: SFT trains every parameter and makes no adapter",
     )
 

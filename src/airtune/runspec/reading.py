@@ -205,10 +205,14 @@ def _prompt_problems(settings: Mapping[BlockName, dict[str, Any]], blocks: Mappi
 def _unused_notes(model: dict[str, Any], path: str) -> list[str]:
     if _inside(model, "trainingMode").get("type") != "SFT":
         return []
-    return [
+    own = _inside(model, "airtune")
+    notes = [
+        f"{path}.airtune.featureCache is not used: SFT trains the vision tower, whose features change with every step"
+    ]
+    return (notes if own.get("featureCache") is not None else []) + [
         f"{path}.airtune.{key} is not used: SFT trains every parameter and makes no adapter"
         for key in ("loraRank", "loraAlpha", "loraDropout")
-        if _inside(model, "airtune").get(key, AUTO) != AUTO
+        if own.get(key, AUTO) != AUTO
     ]
 
 

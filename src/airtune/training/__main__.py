@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from airtune.errors import DefectError
@@ -86,6 +86,8 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     from airtune.modeling.parts import run_frozen_parts_without_gradients
     from airtune.modeling.vision_features import picture_encoder
     from airtune.training import checkpoints, sharding
+    from airtune.training.features.identity import identity
+    from airtune.training.features.keeping import kept_features
     from airtune.training.journal import Journal
     from airtune.training.mirror import Mirror
     from airtune.training.optimization import seed, training_arguments
@@ -149,7 +151,15 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     check.look_at_sample(train_set, encoder, chosen.lengths)
     check.watch_first_step(model)
 
-    # 7. Where to begin: at the newest checkpoint that is whole. What was logged after it will be logged again.
+    # 7. What a frozen tower makes of a picture is made once: for all epochs, and for the runs to come.
+    features: AbstractContextManager[None] = nullcontext()
+    if seeing is not None:
+        features = kept_features(
+            identity(model, entry, processor), seeing, train_set, validation_set,
+            epochs=run.epochs, shared_uri=run.feature_cache, stop=stop, say=log.info,
+        )  # fmt: skip
+
+    # 8. Where to begin: at the newest checkpoint that is whole. What was logged after it will be logged again.
     found = checkpoints.newest(directory, log.warning) if ranks.is_main() else None
     resumed = ranks.told_by_main(0 if found is None else found[0])
     with ranks.first_here():
@@ -168,7 +178,7 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     remedies = Remedies(directory, run, longest=longest, say=log.info, devices=ranks.world())
     around = Surroundings(directory, pace, evaluations, mirror, stop, log.info, remedies, scores)
 
-    # 8. The loop, after a probe of its largest micro-batch. Where memory runs out, in smaller pieces.
+    # 9. The loop, after a probe of its largest micro-batch. Where memory runs out, in smaller pieces.
     trainer = VisionLanguageTrainer(
         model,
         run,
@@ -182,7 +192,8 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     trainer.add_callback(check)
     trainer.add_callback(Probe(trainer, [chosen.lengths[record.id] for record in chosen.train]))
     try:
-        trainer.fit(total, resumed, checkpoint)
+        with features:
+            trainer.fit(total, resumed, checkpoint)
     finally:
         mirror.close()
     if stop and trainer.state.global_step < total:
@@ -190,7 +201,7 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
             directory.push(layout.TRAINING, layout.checkpoint(trainer.state.global_step))
         stop.obey(f"checkpoint of step {trainer.state.global_step} saved")
 
-    # 9. What the run leaves, the result last: with it the run is done.
+    # 10. What the run leaves, the result last: with it the run is done.
     folder = save_trained(model, processor, run, entry, base, directory)
     if not ranks.is_main():
         return {}

@@ -46,6 +46,11 @@ def is_first_here() -> bool:
     return int(os.environ.get("LOCAL_RANK", "0")) == 0
 
 
+def place_here() -> tuple[int, int]:
+    """This process's number among those of its node, and how many they are."""
+    return int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def join() -> None:
     """Meets the other processes: before anything else of this module is asked, and by all of them.
 

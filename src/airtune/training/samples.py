@@ -14,6 +14,7 @@ from airtune.datasets.images import Images
 from airtune.datasets.record import Record
 from airtune.errors import AirtuneError, DataError, Problem
 from airtune.modeling.encoding import Encoded, Encoder, Picture, size_in_bytes
+from airtune.training.features.files import FeatureFiles
 from airtune.training.rows import padded_row
 
 CACHE_BYTES: Final = 512 * 2**20
@@ -61,7 +62,12 @@ class Samples(Dataset[Sample]):
         system_prompt: stands before every sample.
         longest: tokens that a sample may have.
         cache_bytes: room for processed pictures and tokens, in each process that encodes.
+
+    Attributes:
+        features: where vision features are kept; a picture that is there is neither read nor decoded.
     """
+
+    features: FeatureFiles | None = None
 
     def __init__(
         self,
@@ -91,6 +97,18 @@ class Samples(Dataset[Sample]):
         except AirtuneError as error:
             return Sample(record.id, None, failure=_named(error, record))
 
+    def look(self, key: str, digest: str) -> Picture:
+        """A picture read, decoded and processed now; usable from several threads.
+
+        Args:
+            key: of the image, relative to the dataset's root.
+            digest: sha256 (hex) that its file must have.
+
+        Raises:
+            DataError: it cannot be read, or the processor cannot take it.
+        """
+        return self._encoder.see(self._images.load(key, digest))
+
     def _encoded(self, index: int, record: Record) -> Encoded:
         images = zip(record.images, record.image_digests, strict=True)
         pictures = [self._picture(key, digest) for key, digest in images]
@@ -108,10 +126,10 @@ class Samples(Dataset[Sample]):
         return encoded
 
     def _picture(self, key: str, digest: str) -> Picture:
-        kept = self._pictures.get(digest)
+        kept = (self.features.get(digest) if self.features is not None else None) or self._pictures.get(digest)
         if kept is not None:
             return kept
-        picture = self._encoder.see(self._images.load(key, digest))
+        picture = self.look(key, digest)
         self._pictures.put(digest, picture, picture.bytes)
         return picture
 
