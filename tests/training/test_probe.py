@@ -65,6 +65,7 @@ def test_while_it_is_probed_gradients_and_moments_take_their_room(assemble: Asse
     pieces = assemble(train=4, batch_size=2, gradient_accumulation=2, epochs=1)
     trainer, trained = pieces.trainer, [p for p in pieces.model.parameters() if p.requires_grad]
     trainer.create_optimizer()
+    trainer.state.max_steps = 1
     found: list[int] = []
 
     def look(*given: Any) -> None:

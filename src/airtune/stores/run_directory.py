@@ -160,7 +160,14 @@ class RunDirectory:
 
     def write_json(self, name: str, document: Any) -> None:
         """Write a JSON document (indented, keys in the given order) to the store and the workspace."""
-        self.write_bytes(name, (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+        self.write_bytes(name, _as_json(document))
+
+    def write_json_here(self, name: str, document: Any) -> None:
+        """Write a JSON document to the workspace alone, whole: :meth:`push` takes it to the store.
+
+        For what is written in the middle of work that a store which is away must not hold up.
+        """
+        open_store(self.workspace.as_uri()).write(name, _as_json(document))
 
     def write_text(self, name: str, text: str) -> None:
         """Write a UTF-8 text to the store and the workspace."""
@@ -208,6 +215,10 @@ def update(store: Store, key: str, change: Callable[[bytes | None], bytes]) -> b
         if store.replace(key, data, found[1] if found else None):
             return data
     raise StoreError(Problem(f"{store.uri}/{key}", f"changed {_CAS_ATTEMPTS} times under our hands", fix="try again"))
+
+
+def _as_json(document: Any) -> bytes:
+    return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def _parsed(data: bytes, where: str) -> Any:

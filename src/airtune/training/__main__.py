@@ -17,12 +17,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
-from airtune.errors import DefectError
+from airtune.errors import AirtuneError, DefectError, Problem, StoreError
 from airtune.launch import exit_code_of
 from airtune.stores import layout
 from airtune.stores.run_directory import RunDirectory
 from airtune.stores.stage_record import stage
 from airtune.training import ranks
+from airtune.training.disk import disk_fault
+from airtune.training.handover import finished, hand_over, unsent
 from airtune.training.stopping import StopRequest
 
 if TYPE_CHECKING:
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from airtune.training.inputs import Inputs
 
 STAGE: Final = "train"
-_COMPLETE: Final = "complete"
 
 log = logging.getLogger("airtune.training")
 
@@ -53,11 +54,9 @@ def train(run_uri: str, stop: StopRequest) -> dict[str, Any]:
     directory = RunDirectory.open(run_uri)
     with _recorded(directory):
         ranks.join()
-        finished = ranks.told_by_main(_finished(directory) if ranks.is_main() else None)
-        if finished is not None:
-            if ranks.is_main():
-                print(f"already trained: {finished['steps']} steps", flush=True)  # not into the log: nothing changes
-            return finished
+        done = ranks.told_by_main(_done_before(directory) if ranks.is_main() else None)
+        if done is not None:
+            return done
 
         # 1. What to do, and with which samples: exactly those that were validated, or nothing.
         from airtune.training.inputs import read_inputs
@@ -207,27 +206,34 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
         return {}
     result = result_of(run, trainer, check.report, chosen, total, resumed)
     log.info("trained %s steps in %.0f s: %s/", result["steps"], result["seconds"], folder)
-    directory.push(folder, layout.TRAINING)  # the log as well: from here on it does not change
-    directory.write_json(layout.TRAINING_RESULT, {"state": _COMPLETE, "saved": folder, **result})
-    return result
+    return hand_over(directory, {"saved": folder, **result})
 
 
-def _finished(directory: RunDirectory) -> dict[str, Any] | None:
-    """The result of an earlier try that ended well, when what it left is still there."""
-    if not directory.exists(layout.TRAINING_RESULT):
+def _done_before(directory: RunDirectory) -> dict[str, Any] | None:
+    """The result when an earlier try has trained to the end; what it could not copy to the store is copied now."""
+    done = finished(directory)
+    if done is not None:
+        print(f"already trained: {done['steps']} steps", flush=True)  # not into the log: nothing changes
+        return done
+    left = unsent(directory)
+    if left is None:
         return None
-    result: dict[str, Any] = directory.read_json(layout.TRAINING_RESULT)
-    there = any(True for _ in directory.store.list(str(result.get("saved", layout.MODEL_ADAPTER))))
-    return result if result.get("state") == _COMPLETE and there else None
+    log.info("an earlier try has trained to the end: what it saved is copied to the store")
+    return hand_over(directory, left)
 
 
 def _in_words(error: Exception, run: ResolvedRun) -> Exception:
-    """Out of memory, and another process gone, are endings of their own; everything else stays what it is."""
+    """Memory that runs out, a disk that fails and a process that is gone are endings of their own."""
     from airtune.training.out_of_memory import first_line, is_out_of_memory, too_large
 
+    if isinstance(error, AirtuneError):
+        return error
     if ranks.is_about_a_peer(error):
         return ranks.lost(error)
-    return too_large(run, first_line(error)) if is_out_of_memory(error) else error
+    if is_out_of_memory(error):
+        return too_large(run, first_line(error))
+    said = disk_fault(error)
+    return error if said is None else StoreError(Problem("disk", said, fix="make room, and try again: it resumes"))
 
 
 def _write_by_main(directory: RunDirectory, name: str) -> Callable[[dict[str, Any]], None]:
@@ -235,7 +241,7 @@ def _write_by_main(directory: RunDirectory, name: str) -> Callable[[dict[str, An
 
     def write(document: dict[str, Any]) -> None:
         if ranks.is_main():
-            directory.write_json(name, document)
+            directory.write_json_here(name, document)
 
     return write
 

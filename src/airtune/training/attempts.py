@@ -55,7 +55,9 @@ class Attempts(TrainerCallback):  # type: ignore[misc]
                 return
             give_back()
             step = trainer.state.global_step if trainer.state.global_step > resumed else resumed
-            trainer.use(trainer.around.remedies.take(self._when(step), said, trainer.pass_tokens))
+            alone = step > resumed or self._before_step is not None  # of the probe all processes know
+            when, remedies = self._when(step), trainer.around.remedies
+            trainer.use(remedies.take(when, said, trainer.pass_tokens, alone=alone))
             if step > resumed:
                 resumed, checkpoint = step, self._checkpoint(step)
             begun.put_back()  # a checkpoint brings its own

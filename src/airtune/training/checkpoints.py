@@ -21,6 +21,7 @@ from airtune.stores import layout
 from airtune.stores.base import MARKER, PRIVATE_PREFIX
 from airtune.stores.hashing import sha256_of_file
 from airtune.stores.run_directory import RunDirectory
+from airtune.training.disk import disk_fault
 
 _NAME: Final = re.compile(rf"{layout.CHECKPOINTS}/step-(\d+)/{MARKER}")
 
@@ -42,9 +43,12 @@ def sealed(run: RunDirectory, step: int) -> Iterator[Path]:
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
         _sync(final.parent)
-    except OSError as error:
+    except Exception as error:
+        said = disk_fault(error) or (error.strerror if isinstance(error, OSError) else None)
+        if said is None:
+            raise
         raise StoreError(
-            Problem(str(final), f"the checkpoint cannot be written: {error.strerror or error}",
+            Problem(str(final), f"the checkpoint cannot be written: {said}",
                     fix="make room on the disk, or keep fewer checkpoints (checkpointsKept); the run resumes from "
                         "the checkpoint before")
         ) from error  # fmt: skip

@@ -50,7 +50,9 @@ class Probe(TrainerCallback):  # type: ignore[misc]
         Raises:
             torch.OutOfMemoryError: or what else the allocator raises; the trainer takes the next remedy.
         """
-        del args, state, control, kwargs
+        del args, control, kwargs
+        if state.global_step >= state.max_steps:
+            return
         trainer = self._trainer
         begun = time.monotonic()
         row, ids = self.largest()

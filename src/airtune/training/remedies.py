@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -63,13 +64,14 @@ class Remedies:
         """What was done, in order."""
         return list(self._record["remedies"])
 
-    def take(self, when: str, said: str, row: int) -> Batching:
+    def take(self, when: str, said: str, row: int, *, alone: bool = False) -> Batching:
         """The next smaller batching, on record and said.
 
         Args:
             when: when memory ran out: ``before step 1`` (in the probe, as a rule), or ``step 12``.
             said: what the allocator said.
             row: tokens of the pass that did not fit.
+            alone: whether of several processes only this one knows of it.
 
         Raises:
             GpuMemoryError: nothing is left to try.
@@ -84,6 +86,8 @@ class Remedies:
         self._say(f"out of memory ({when}): {smaller} instead of {self.batching}; the effective batch stays")
         self.batching = smaller
         self._record["used"] = smaller.to_json()
+        if alone and not ranks.is_main():
+            self._directory.write_json(layout.TRAINING_BATCHING, self._record)
         self._write()
         return smaller
 
@@ -93,10 +97,10 @@ class Remedies:
         self._write()
 
     def _write(self) -> None:
-        if not ranks.is_main():
-            return
-        self._directory.write_json(layout.TRAINING_BATCHING, self._record)
+        if ranks.is_main():
+            self._directory.write_json_here(layout.TRAINING_BATCHING, self._record)
 
 
 def _read(directory: RunDirectory) -> dict[str, Any] | None:
-    return dict(directory.read_json(layout.TRAINING_BATCHING)) if directory.exists(layout.TRAINING_BATCHING) else None
+    path = directory.path(layout.TRAINING_BATCHING)  # fetched, or not pushed yet
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
