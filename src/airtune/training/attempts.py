@@ -58,6 +58,11 @@ class Attempts(TrainerCallback):  # type: ignore[misc]
             alone = step > resumed or self._before_step is not None  # of the probe all processes know
             when, remedies = self._when(step), trainer.around.remedies
             trainer.use(remedies.take(when, said, trainer.pass_tokens, alone=alone))
+            if self._updating or (alone and trainer.args.world_size > 1):
+                raise PreemptedError(
+                    Problem(f"training {when}", "memory ran out where this process cannot go on by itself",
+                            fix=f"try again: it resumes from the newest checkpoint with {remedies.batching}")
+                )  # fmt: skip
             if step > resumed:
                 resumed, checkpoint = step, self._checkpoint(step)
             begun.put_back()  # a checkpoint brings its own
@@ -77,11 +82,6 @@ class Attempts(TrainerCallback):  # type: ignore[misc]
 
     def _checkpoint(self, step: int) -> Path:
         trainer = self._trainer
-        if self._updating or trainer.args.world_size > 1:
-            raise PreemptedError(
-                Problem(f"training step {step + 1}", "memory ran out where this process cannot go on",
-                        fix=f"try again: it resumes from the newest checkpoint with {trainer.around.remedies.batching}")
-            )  # fmt: skip
         if self._before_step is not None:
             self._before_step.put_back()
         trainer.state.num_input_tokens_seen = self._tokens
