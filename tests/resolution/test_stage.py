@@ -264,6 +264,16 @@ def test_max_pixels_below_one_image_token_is_refused(make_run: Make) -> None:
         resolve(make_run(**{"max-pixels": 100}))
 
 
+def test_a_run_that_its_gpu_cannot_hold_is_refused_unless_the_run_says_otherwise(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRTUNE_GPU_MEMORY_GB", "0.1")
+    with pytest.raises(SettingsError, match="GPU memory: this run does not fit"):
+        resolve(make_run())
+    tried = resolve(make_run(run_id="r2", **{"ignore-estimate": True}))
+    assert tried.estimate["verdict"]["verdict"] == "Deny"
+
+
 def test_early_stopping_goes_by_the_loss_or_by_a_score_that_the_task_has(make_run: Make) -> None:
     assert resolve(make_run()).run.early_stopping_metric == "loss"
     asked = make_run(run_id="r2", **{"early-stopping-metric": "token_f1"})

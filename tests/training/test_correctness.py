@@ -1,4 +1,4 @@
-"""What other trainers get wrong, one test each, by its number in docs/training.md (which names the others' files)."""
+"""What other trainers get wrong, one test each, by its number in docs/proofs.md (which names the others' files)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from training_runs import record, train_to_end, training_rows
 
 from airtune.catalog.registry import entry
-from airtune.errors import DataError, DivergedError, ExitCode
+from airtune.errors import DataError, DivergedError, ExitCode, SettingsError
 
 pytestmark = pytest.mark.training
 
@@ -233,6 +233,19 @@ def test_10_lengths_come_from_the_headers_of_pictures_and_none_is_decoded(assemb
     for each in records:
         encoded = pieces.encoder.encode(pieces.run.system_prompt, each.prompt, images.load_all(each), each.target)
         assert chosen.lengths[each.id] == encoded.length
+
+
+def test_11_a_divided_model_is_never_asked_for_answers(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With adapters each device has the whole model, and the first one answers; evaluation has one device."""
+    from airtune.training.inputs import read_inputs
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    settings: dict[str, Any] = {"early_stopping_patience": 2, "early_stopping_metric": "token_f1"}
+    with pytest.raises(SettingsError, match=r"earlyStoppingMetric: answers cannot be generated while a model is div"):
+        read_inputs(make_run(training_mode="SFT", **settings), lambda line: None)
+    assert read_inputs(make_run(**settings), lambda line: None).run.early_stopping_metric == "token_f1"
+    by_loss = make_run(training_mode="SFT", early_stopping_patience=2)
+    assert read_inputs(by_loss, lambda line: None).run.early_stopping_metric == "loss"
 
 
 def test_12_evaluation_keeps_no_logits_and_computes_them_for_label_tokens_only(assemble: Assemble) -> None:

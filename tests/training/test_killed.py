@@ -96,7 +96,7 @@ def checkpoints(directory: Any) -> list[int]:
     return sorted(int(path.parent.name.removeprefix("step-")) for path in folder.glob("step-*/COMPLETE"))
 
 
-def test_a_killed_trainer_resumes_and_one_told_to_stop_saves_and_both_end_as_if_nothing_had_happened(
+def test_15_a_killed_trainer_resumes_and_one_told_to_stop_saves_and_both_end_as_if_nothing_had_happened(
     make_run: Callable[..., Any], launch: Callable[[Any], Launched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch

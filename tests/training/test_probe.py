@@ -98,7 +98,7 @@ def tensors_like(parameters: list[Any]) -> int:
     return sum(found.values())
 
 
-def test_a_run_that_does_not_fit_is_cut_smaller_and_trains_the_same(make_run: Callable[..., Any]) -> None:
+def test_16_a_run_that_does_not_fit_is_cut_smaller_and_trains_the_same(make_run: Callable[..., Any]) -> None:
     """Where nothing helps it ends with 71, and says what would."""
     from safetensors.torch import load_file
 
