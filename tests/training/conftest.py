@@ -52,11 +52,9 @@ def assemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assemble:
         made += 1
         from airtune.catalog.registry import entry
         from airtune.datasets.images import Images
-        from airtune.modeling.adapters import add_adapters
         from airtune.modeling.conversation import stop_token_ids
         from airtune.modeling.encoding import Encoder
         from airtune.modeling.loading import load_model, load_processor
-        from airtune.modeling.parts import run_frozen_parts_without_gradients
         from airtune.modeling.vision_features import picture_encoder
         from airtune.training.journal import Journal
         from airtune.training.mirror import Mirror
@@ -65,6 +63,7 @@ def assemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assemble:
         from airtune.training.remedies import Remedies
         from airtune.training.samples import Batches, Samples
         from airtune.training.stopping import StopRequest
+        from airtune.training.trainable import make_trainable
         from airtune.training.trainer import Surroundings, VisionLanguageTrainer
 
         run = resolved(**changes)
@@ -81,13 +80,7 @@ def assemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assemble:
             Samples([r for r in records if r.split == split], encoder, images, run.system_prompt, 4096)
             for split in ("train", "validation")
         ]
-        if run.gradient_checkpointing:
-            model.activation_checkpointing_enable({"use_reentrant": False})
-        if run.training_mode == "LoRA":
-            model = add_adapters(model, run, known)
-            run_frozen_parts_without_gradients(model, known)
-        else:
-            model.requires_grad_(True)
+        model = make_trainable(model, run, known)
         said: list[str] = []
         total = run.epochs * -(-train // (run.batch_size * run.gradient_accumulation))
         around = Surroundings(

@@ -47,6 +47,10 @@ def test_what_was_found_is_in_the_log_and_in_selfcheck_json(make_run: MakeRun, m
     sample = report["sample"]
     assert sample["image_tokens"] == sample["image_tokens_predicted"] == 16
     assert sample["tokens"] == sample["tokens_predicted"]
+    assert sample["reads"].startswith(
+        "<|im_start|>system\nAnswer with JSON.<|im_end|>\n<|im_start|>user\n<|vision_start|>"
+    )
+    assert sample["reads"].endswith("<|vision_end|>What colour? (0)<|im_end|>\n<|im_start|>assistant\n")
     assert sample["labels"].endswith('"}}<|im_end|>')
     assert sample["stop_token_trained"]
     vision = report["vision_modules"]

@@ -77,12 +77,10 @@ def train(run_uri: str, stop: StopRequest) -> dict[str, Any]:
 
 def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[str, Any]:
     log.info("loading the libraries")
-    from airtune.modeling.adapters import add_adapters
     from airtune.modeling.base_model import fetch_base_model
     from airtune.modeling.conversation import stop_token_ids
     from airtune.modeling.encoding import Encoder
     from airtune.modeling.loading import load_model, load_processor
-    from airtune.modeling.parts import run_frozen_parts_without_gradients
     from airtune.modeling.vision_features import picture_encoder
     from airtune.training import checkpoints, sharding
     from airtune.training.features.identity import identity
@@ -100,6 +98,7 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     from airtune.training.scores import Scores
     from airtune.training.selection import SET_ASIDE, select
     from airtune.training.selfcheck import SelfCheck
+    from airtune.training.trainable import make_trainable
     from airtune.training.trainer import Surroundings, VisionLanguageTrainer
 
     run, entry = inputs.run, inputs.entry
@@ -130,13 +129,7 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     total = total_steps(len(train_set), epochs=run.epochs, effective_batch=run.effective_batch)
 
     # 5. What is trained: adapters on the language model, or every parameter. What is frozen is not differentiated.
-    if run.gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
-    if run.training_mode == "LoRA":
-        model = add_adapters(model, run, entry)
-        run_frozen_parts_without_gradients(model, entry)
-    else:
-        model.requires_grad_(True)
+    model = make_trainable(model, run, entry)
     seeing = picture_encoder(model, run, entry)
     if ranks.rank() > 0:
         seed(run, ranks.rank())  # the adapters begin the same everywhere, dropout does not

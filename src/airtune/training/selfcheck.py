@@ -85,6 +85,7 @@ class SelfCheck(TrainerCallback):  # type: ignore[misc]
             raise DefectError(Problem("selfcheck", "a training sample has no labels"))
         learned = encoded.labels[encoded.labels != IGNORED].tolist()
         text = encoder.processor.tokenizer.decode(learned)
+        read = encoded.tokens["input_ids"][(encoded.labels == IGNORED) & (encoded.picture == NO_PICTURE)]
         of_pictures = int((encoded.picture != NO_PICTURE).sum())
         prompt = encoder.prompt_text(self._run.system_prompt, len(record.images), record.prompt)
         of_text = encoder.text_length(prompt) - len(record.images) + len(encoder.target_ids(record.target))
@@ -94,6 +95,7 @@ class SelfCheck(TrainerCallback):  # type: ignore[misc]
             "tokens_predicted": predicted[record.id],
             "image_tokens": of_pictures,
             "image_tokens_predicted": predicted[record.id] - of_text,
+            "reads": encoder.processor.tokenizer.decode(read),
             "label_tokens": len(learned),
             "labels": text,
             "labels_as_written": text == record.target + encoder.end.text,
