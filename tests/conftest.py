@@ -18,6 +18,13 @@ pytest_plugins = ["airflow_process"]
 END_TO_END = "tests/e2e/"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What a run may write beside its result."""
+    parser.addoption(
+        "--write-architectures", action="store_true", help="write docs/architectures.md (with -m nightly, see there)"
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The end-to-end tests, which take longest and mostly wait for Airflow, go first."""
     items.sort(key=lambda item: not item.nodeid.startswith(END_TO_END))

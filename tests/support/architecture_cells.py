@@ -13,9 +13,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from airtune.catalog.checking import check
 from airtune.catalog.registry import entry as catalog_entry
 from airtune.datasets.record import Record
 from airtune.errors import AirtuneError
+from airtune.runspec.document import RunDocument
 from airtune.runspec.resolved import Resolution
 from airtune.stores import layout
 from airtune.stores.run_directory import RunDirectory
@@ -24,7 +26,7 @@ Mode = Literal["LoRA", "SFT", "NF4", "FP4"]
 MODES: Final[tuple[Mode, ...]] = ("LoRA", "SFT", "NF4", "FP4")
 """NF4 and FP4 are LoRA on weights in 4 bit."""
 
-PROMPT: Final = "What colour? (0)"
+_RUN: Final = Path(__file__).parents[1] / "runspec" / "examples" / "small.json"
 _SAID: Final = "said.safetensors"
 _AGAIN: Final = "said-again.safetensors"
 
@@ -65,6 +67,16 @@ def settings(mode: Mode) -> dict[str, Any]:
     return {"training_mode": "LoRA", "learning_rate": 2e-2, "quantization_enabled": True, "quantization_type": mode}
 
 
+def refusal(architecture: str, mode: Mode) -> str | None:
+    """What the catalog says against a run.json that asks for this mode; None when nothing."""
+    entry = catalog_entry(architecture)
+    document = RunDocument.from_object(json.loads(_RUN.read_text(encoding="utf-8")))
+    asked: dict[str, Any] = {"architecture": architecture, "size": next(iter(entry.sizes)), "mode": mode}
+    if mode in ("NF4", "FP4"):
+        asked |= {"mode": "LoRA", "quantization": mode}
+    return "; ".join(map(str, check(document.with_overrides(asked)))) or None
+
+
 def run_cell(key: str, architecture: str, base: Path, mode: Mode, root: Path, **changes: Any) -> Cell:
     """Trains one tiny model in one mode on four samples, through ``airtune.training``'s own entry point.
 
@@ -82,14 +94,14 @@ def run_cell(key: str, architecture: str, base: Path, mode: Mode, root: Path, **
     from airtune.training.__main__ import train
     from airtune.training.stopping import StopRequest
 
-    run = resolved(
-        architecture=architecture, base_model=base.as_uri(), epochs=12, lora_rank=8, lora_alpha=16,
-        **{**settings(mode), **changes},
-    )  # fmt: skip
+    given = {"epochs": 12, "lora_rank": 8, "lora_alpha": 16, **settings(mode), **changes}
+    run = resolved(architecture=architecture, base_model=base.as_uri(), **given)
+    cell = Cell(key, mode, refused=refusal(architecture, mode))
+    if cell.refused:
+        return cell
     data = root / "data"
     records = draw_dataset(data, train=4, validation=0)
     directory = write_run((root / "store").as_uri(), f"{key}-{mode}".lower(), run, records, data)
-    cell = Cell(key, mode)
     kept = saving.save_trained
 
     def save_trained(model: Any, processor: Any, *rest: Any) -> str:
@@ -124,6 +136,7 @@ def _say(model: Any, processor: Any, directory: RunDirectory, record: Record, ou
     from airtune.datasets.images import Images
     from airtune.modeling.conversation import stop_token_ids
     from airtune.modeling.encoding import Encoder
+    from airtune.modeling.precision import compute_dtype
 
     run = Resolution.from_json(directory.store.read(layout.RESOLUTION)).run
     model.eval()
@@ -137,6 +150,10 @@ def _say(model: Any, processor: Any, directory: RunDirectory, record: Record, ou
     )
     whole.pop("labels")
     asked = encoder.collate([encoder.encode(run.system_prompt, record.prompt, pictures)], padding="left")
+    whole, asked = (
+        {name: value.to(compute_dtype(run)) if value.is_floating_point() else value for name, value in each.items()}
+        for each in (whole, asked)
+    )
     with torch.no_grad():
         logits = model(**whole, use_cache=False).logits
         answer = model.generate(**asked, max_new_tokens=24, do_sample=False, use_cache=True, eos_token_id=stops)
@@ -144,8 +161,14 @@ def _say(model: Any, processor: Any, directory: RunDirectory, record: Record, ou
     return str(processor.tokenizer.decode(answer[0, asked["input_ids"].shape[1] :]))
 
 
-def say_again(workspace: Path) -> float:
-    """Loads what a cell saved and asks it again; returns the largest difference between the logits."""
+def say_again(workspace: Path) -> dict[str, float]:
+    """Loads what a cell saved and asks it again.
+
+    Returns:
+        The largest difference between the logits, by who loaded: ``airtune``, and for plain LoRA also ``transformers``
+        (as Datature's SDK does) and ``peft``.
+    """
+    from peft import PeftModel
     from safetensors.torch import load_file
 
     from airtune.datasets.record import read_records
@@ -159,19 +182,27 @@ def say_again(workspace: Path) -> float:
     base = Path(run.base_model.removeprefix("file://"))
     adapter = workspace / layout.MODEL_ADAPTER
     folder = base if adapter.is_dir() else workspace / layout.MODEL_FULL
-    model = load_model(folder, run, entry=entry, for_training=False)
-    if adapter.is_dir():
-        model = load_adapter(model, adapter)
     record = read_records(workspace / layout.RECORDS, "train")[0]
-    answer = _say(model, load_processor(folder, run, entry=entry), directory, record, workspace / _AGAIN)
-    if answer != cell["answer"]:
-        raise AssertionError(f"{cell['key']} {cell['mode']}: {cell['answer']!r} became {answer!r}")
-    before, after = load_file(workspace / _SAID)["logits"], load_file(workspace / _AGAIN)["logits"]
-    return float((before - after).abs().max())
+    before = load_file(workspace / _SAID)["logits"]
+    differences = {}
+    for who in ("airtune", "transformers", "peft") if cell["mode"] == "LoRA" else ("airtune",):
+        model = load_model(folder, run, entry=entry, for_training=False)
+        if who == "transformers":
+            model.load_adapter(str(adapter))
+            model.eval()
+        elif who == "peft":
+            model = PeftModel.from_pretrained(model, str(adapter)).eval()
+        elif adapter.is_dir():
+            model = load_adapter(model, adapter)
+        answer = _say(model, load_processor(folder, run, entry=entry), directory, record, workspace / _AGAIN)
+        if answer != cell["answer"]:
+            raise AssertionError(f"{cell['key']} {cell['mode']} {who}: {cell['answer']!r} became {answer!r}")
+        differences[who] = float((before - load_file(workspace / _AGAIN)["logits"]).abs().max())
+    return differences
 
 
 def main() -> int:
-    """Asks every cell below a folder again; prints ``{workspace: largest difference}``."""
+    """Asks every cell below a folder again; prints ``{workspace: {who loaded: largest difference}}``."""
     found = {str(path.parent): say_again(path.parent) for path in sorted(Path(sys.argv[1]).rglob("cell.json"))}
     print(json.dumps(found))
     return 0
