@@ -60,6 +60,7 @@ def assemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assemble:
         from airtune.training.mirror import Mirror
         from airtune.training.optimization import seed, training_arguments
         from airtune.training.pace import Pace
+        from airtune.training.packing import Packer
         from airtune.training.remedies import Remedies
         from airtune.training.samples import Batches, Samples
         from airtune.training.stopping import StopRequest
@@ -94,7 +95,8 @@ def assemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assemble:
             Remedies(directory, run, longest=4096, say=said.append),
         )  # fmt: skip
         trainer = VisionLanguageTrainer(
-            model, run, arguments, train=sets[0], validation=sets[1], batches=Batches(encoder), around=around,
+            model, run, arguments, train=sets[0], validation=sets[1],
+            batches=Batches(encoder, Packer.of(model, known)), around=around,
             seeing=picture_encoder(model, run, known),
         )  # fmt: skip
         return Assembled(run, model, encoder, sets[0], sets[1], trainer, said)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_models import make_tiny
 
 from airtune.errors import ExitCode
 
@@ -44,8 +45,11 @@ def test_what_is_trained_is_the_same_with_and_without_the_probe(assemble: Assemb
 def test_the_probe_takes_the_largest_micro_batch_of_all_epochs(assemble: Assemble) -> None:
     from airtune.training.probe import Probe
 
+    from airtune.training.samples import Batches
+
     pieces = assemble(epochs=5, train=7, batch_size=3)
     trainer, known = pieces.trainer, lengths(pieces)
+    trainer.data_collator = Batches(pieces.encoder)  # padded: tokens as can be counted here
     row, ids = Probe(trainer, known).largest()
     padded = []
     for epoch in range(5):
@@ -98,14 +102,18 @@ def tensors_like(parameters: list[Any]) -> int:
     return sum(found.values())
 
 
-def test_16_a_run_that_does_not_fit_is_cut_smaller_and_trains_the_same(make_run: Callable[..., Any]) -> None:
-    """Where nothing helps it ends with 71, and says what would."""
+def test_16_a_run_that_does_not_fit_is_cut_smaller_and_trains_the_same(
+    make_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Where nothing helps it ends with 71, and says what would. Recurrent layers: samples are padded, not packed."""
     from safetensors.torch import load_file
 
-    settings = {"train": 8, "validation": 0, "epochs": 2, "words": 260}
+    base = make_tiny("qwen35", tmp_path / "base").as_uri()
+    padded = {"base_model": base, "architecture": "qwen35"}
+    settings = {"train": 8, "validation": 0, "epochs": 2, "words": 260, **padded}
     small = make_run(batch_size=2, gradient_accumulation=4, **settings)
     large, later = (make_run(batch_size=8, checkpoints_kept=1, **settings) for _ in range(2))
-    never = make_run(batch_size=2, train=2, validation=0, words=1000)
+    never = make_run(batch_size=2, train=2, validation=0, words=1000, **padded)
     mib = 2**20
     given = [
         {"uri": small.uri, "room": None, "after": 0},

@@ -89,6 +89,7 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     from airtune.training.mirror import Mirror
     from airtune.training.optimization import seed, training_arguments
     from airtune.training.pace import Pace
+    from airtune.training.packing import Packer
     from airtune.training.probe import Probe
     from airtune.training.remedies import Remedies
     from airtune.training.report import describe, result_of
@@ -167,7 +168,16 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     by_answers = run.early_stopping_patience is not None and run.early_stopping_metric != "loss" and chosen.validation
     scores = Scores(model, run, encoder, stops, inputs.images, chosen.validation) if by_answers else None
     longest = max(chosen.lengths[record.id] for record in chosen.train)
-    remedies = Remedies(directory, run, longest=longest, say=log.info, devices=ranks.world())
+    packer = Packer.of(model, entry)  # what samples begin with in common is computed once, where that can be done
+    log.info("samples of a micro-batch %s", "are padded" if packer is None else "share what they begin with")
+    remedies = Remedies(
+        directory,
+        run,
+        longest=longest,
+        say=log.info,
+        devices=ranks.world(),
+        row_tokens=None if packer is None else packer.row_tokens,
+    )
     around = Surroundings(directory, pace, evaluations, mirror, stop, log.info, remedies, scores)
 
     # 9. The loop, after a probe of its largest micro-batch. Where memory runs out, in smaller pieces.
@@ -177,7 +187,7 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
         arguments,
         train=train_set,
         validation=validation_set,
-        batches=Batches(encoder),
+        batches=Batches(encoder, packer),
         around=around,
         seeing=seeing,
     )

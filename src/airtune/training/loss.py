@@ -15,7 +15,7 @@ from airtune.training.rows import Row
 
 
 def summed_loss(model: Any, row: Row) -> torch.Tensor:
-    """The sum of the cross entropies of a row's targets, as a float32 scalar.
+    """The sum of the cross entropies of a row's targets, a scalar of float32 (or float64, for a model in it).
 
     The output layer runs on the places that predict a target. With a vocabulary of 150,000 and answers of a tenth of
     the text that is a tenth of its memory; the loss is the same.
@@ -25,8 +25,9 @@ def summed_loss(model: Any, row: Row) -> torch.Tensor:
         row: on the model's device.
     """
     with predicting_only(model, row.sources):
-        logits = model(**row.model_inputs(), use_cache=False).logits
-    return functional.cross_entropy(logits.float().flatten(0, -2), row.targets, reduction="sum")
+        logits = model(**row.model_inputs(), use_cache=False).logits.flatten(0, -2)
+    exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return functional.cross_entropy(exact, row.targets, reduction="sum")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""How the samples of an epoch are dealt out: into effective batches, to processes, and into micro-batches."""
+"""In which order an epoch's samples come, and how they are dealt out: to processes, and into micro-batches."""
 
 from __future__ import annotations
 
@@ -7,11 +7,53 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+import torch
 from torch.utils.data import Sampler
 
-from airtune.training.samples import EpochOrder, Unlearned
+from airtune.training.samples import Unlearned
 
 Item = TypeVar("Item")
+
+
+class EpochOrder(Sampler[int]):
+    """Every sample once an epoch. Samples of the same pictures follow each other, so that they can share a row.
+
+    Groups come in an order drawn anew each epoch, and so do the samples of a group. Nothing but the seed and the epoch
+    decides: a resumed run meets the samples as the uninterrupted one would have, however its micro-batches are cut.
+
+    Args:
+        pictures: what each sample shows; samples that show nothing follow nobody.
+        seed: of the run.
+        together: so many samples of a group follow each other at most; the rest is another group. With the effective
+            batch a picture never fills more than one step's worth in a row.
+        shuffle: False: the dataset's own order, every epoch.
+    """
+
+    def __init__(self, pictures: Sequence[tuple[str, ...]], seed: int, *, together: int, shuffle: bool = True) -> None:
+        groups: dict[tuple[str, ...] | int, list[int]] = {}
+        for index, shown in enumerate(pictures):
+            groups.setdefault(shown or index, []).append(index)
+        self._groups = list(groups.values())
+        self._samples = len(pictures)
+        self._seed = seed
+        self._together = together
+        self._shuffle = shuffle
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The order of this epoch is given from now on."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self._samples
+
+    def __iter__(self) -> Iterator[int]:
+        if not self._shuffle:
+            return iter(range(self._samples))
+        generator = torch.Generator().manual_seed((self._seed * 1_000_003 + self.epoch) % 2**63)
+        drawn = [_shuffled(group, generator) for group in self._groups]
+        units = [group[at : at + self._together] for group in drawn for at in range(0, len(group), self._together)]
+        return iter([index for unit in _shuffled(units, generator) for index in unit])
 
 
 class MicroBatches(Sampler[list[int]]):
@@ -63,3 +105,9 @@ def even_parts(items: Sequence[Item], count: int) -> list[Sequence[Item]]:
     short, longer = divmod(len(items), count)
     ends = [number * short + min(number, longer) for number in range(count + 1)]
     return [items[begin:end] for begin, end in itertools.pairwise(ends)]
+
+
+def _shuffled(items: Sequence[Item], generator: torch.Generator) -> list[Item]:
+    if len(items) == 1:
+        return list(items)
+    return [items[place] for place in torch.randperm(len(items), generator=generator).tolist()]

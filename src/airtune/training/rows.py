@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from airtune.modeling.encoding import IGNORED, Encoded, Encoder, Vision, join_pictures
+from airtune.modeling.tree_attention import Tree, TreeAttention
 from airtune.modeling.vision_features import ENCODER_OUTPUTS, PictureEncoder, is_encoded, joined, without_features
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The inputs of one pass, of n rows of t tokens.
+    """The inputs of one pass: n samples below each other, padded to t tokens, or one tree of t tokens (n = 1).
 
     Attributes:
         inputs: what the model gets of the tokens: ``input_ids`` (n, t), masks, positions ...
@@ -25,6 +26,8 @@ class Row:
         digests: sha256 (hex) of each picture's file; empty where nobody knows them.
         sources: shape (k,): the places, in the flattened (n * t) hidden states, from which a token is predicted.
         targets: shape (k,): the tokens to predict. A place may have several, each at its own index.
+        tree: how the tokens hang together, if they are a tree.
+        attention: how the model is told of the tree.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -32,6 +35,8 @@ class Row:
     digests: tuple[str, ...]
     sources: torch.Tensor
     targets: torch.Tensor
+    tree: Tree | None = None
+    attention: TreeAttention | None = None
 
     @property
     def tokens(self) -> int:
@@ -39,11 +44,17 @@ class Row:
         return int(self.inputs["input_ids"].numel())
 
     def model_inputs(self) -> dict[str, Any]:
-        """The model's arguments: with the pixels of its pictures, or with their features where these are known."""
+        """The model's arguments: with the pixels of its pictures, or with their features where these are known.
+
+        A tree's mask is made here, where the row is: it is too large to be sent about.
+        """
+        arguments: dict[str, Any] = dict(self.inputs)
+        if self.tree is not None and self.attention is not None:
+            arguments["attention_mask"] = self.attention.masks(self.tree)
         if not self.pictures or not all(map(is_encoded, self.pictures)):
-            return {**self.inputs, **join_pictures(self.pictures)}
+            return {**arguments, **join_pictures(self.pictures)}
         seen = join_pictures([without_features(picture) for picture in self.pictures])
-        return {**self.inputs, **seen, ENCODER_OUTPUTS: joined(self.pictures)}
+        return {**arguments, **seen, ENCODER_OUTPUTS: joined(self.pictures)}
 
     def encoded(self, seeing: PictureEncoder) -> Row:
         """The same row with the features of its pictures instead of their pixels: each picture is encoded once."""
@@ -75,6 +86,8 @@ class Row:
             self.digests,
             change(self.sources),
             change(self.targets),
+            None if self.tree is None else self.tree.mapped(change),
+            self.attention,
         )
 
 

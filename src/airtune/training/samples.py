@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
-import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from airtune.datasets.images import Images
 from airtune.datasets.record import Record
 from airtune.errors import AirtuneError, DataError, Problem
 from airtune.modeling.encoding import Encoded, Encoder, Picture, size_in_bytes
 from airtune.training.features.files import FeatureFiles
+from airtune.training.packing import Packer
 from airtune.training.rows import padded_row
 
 CACHE_BYTES: Final = 512 * 2**20
@@ -166,10 +166,17 @@ class Batches:
 
     Args:
         encoder: see :class:`airtune.modeling.encoding.Encoder`.
+        packer: packs samples into shared rows; None pads them, where the architecture cannot do otherwise.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, packer: Packer | None = None) -> None:
         self._encoder = encoder
+        self._packer = packer
+
+    def limit(self, row_tokens: int | None) -> None:
+        """From the next batch on a packed row has at most so many tokens; None: as many as before."""
+        if self._packer is not None and row_tokens is not None:
+            self._packer = replace(self._packer, row_tokens=row_tokens)
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """One micro-batch.
@@ -182,7 +189,11 @@ class Batches:
         if failure is not None:
             return {FAILURE: failure}
         encoded = [sample.encoded for sample in samples if sample.encoded is not None]
-        rows = [padded_row(self._encoder, encoded, [digest for sample in samples for digest in sample.digests])]
+        digests = [sample.digests for sample in samples]
+        if self._packer is not None:
+            rows = self._packer.rows(encoded, digests)
+        else:
+            rows = [padded_row(self._encoder, encoded, [digest for known in digests for digest in known])]
         if not all(sample.learned for sample in samples):
             return {ROWS: [row.unlearned() for row in rows], SAMPLE_IDS: [], TOKENS: 0}
         return {
@@ -190,37 +201,6 @@ class Batches:
             SAMPLE_IDS: [sample.id for sample in samples],
             TOKENS: sum(each.length for each in encoded),
         }
-
-
-class EpochOrder(Sampler[int]):
-    """Every sample once an epoch, in an order that follows from the seed and the epoch alone.
-
-    So a resumed run meets the samples in the order in which the uninterrupted one would have.
-
-    Args:
-        samples: how many there are.
-        seed: of the run.
-        shuffle: whether the order is drawn anew each epoch; False: the dataset's own order, every epoch.
-    """
-
-    def __init__(self, samples: int, seed: int, *, shuffle: bool = True) -> None:
-        self._samples = samples
-        self._seed = seed
-        self._shuffle = shuffle
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """The order of this epoch is given from now on."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self._samples
-
-    def __iter__(self) -> Any:
-        if not self._shuffle:
-            return iter(range(self._samples))
-        generator = torch.Generator().manual_seed((self._seed * 1_000_003 + self.epoch) % 2**63)
-        return iter(torch.randperm(self._samples, generator=generator).tolist())
 
 
 def _named(error: AirtuneError, record: Record) -> AirtuneError:

@@ -37,11 +37,11 @@ from airtune.training.loss import summed_loss
 from airtune.training.mirror import Mirror
 from airtune.training.optimization import optimizer_and_settings, scheduler, seed
 from airtune.training.optimizer_state import load_optimizer, save_optimizer
-from airtune.training.order import MicroBatches
+from airtune.training.order import EpochOrder, MicroBatches
 from airtune.training.pace import Pace
 from airtune.training.remedies import Remedies
 from airtune.training.rows import Row
-from airtune.training.samples import FAILURE, ROWS, SAMPLE_IDS, TOKENS, Batches, EpochOrder, Samples
+from airtune.training.samples import FAILURE, ROWS, SAMPLE_IDS, TOKENS, Batches, Samples
 from airtune.training.scores import Scores
 from airtune.training.stopping import StopRequest, evaluations_without_gain
 from airtune.training.validation import in_step_with_others, validation_loss
@@ -113,7 +113,12 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
         self.stop = around.stop
         self._seeing = seeing
         self.has_validation = len(validation) > 0
-        self.order = EpochOrder(len(train), run.seed, shuffle=run.shuffle)
+        self.order = EpochOrder(
+            [record.image_digests for record in train.records],
+            run.seed,
+            together=run.effective_batch,
+            shuffle=run.shuffle,
+        )
         self._skipped_steps = 0
         self._ids: list[str] = []
         self.pass_tokens = 0
@@ -162,6 +167,7 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
         """Cuts effective batches up like this from the next attempt on."""
         self.args.per_device_train_batch_size = self.args.per_device_eval_batch_size = batching.batch_size
         self.args.gradient_accumulation_steps = batching.accumulation
+        self.data_collator.limit(batching.row_tokens)
         self._train_batch_size = self.state.train_batch_size = self.args.train_batch_size
         if batching.checkpointing and not self.run.gradient_checkpointing:
             self.model.activation_checkpointing_enable({"use_reentrant": False})

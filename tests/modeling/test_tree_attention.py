@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytestmark = pytest.mark.training
+
+SEQUENCES = st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=9), min_size=1, max_size=6)
+
+
+def a_tree(sequences: list[list[int]]) -> tuple[Any, list[list[int]]]:
+    """The tree of these sequences, in which 2 stands for a token of a picture, and each sequence's places in it."""
+    import torch
+
+    from airtune.modeling.tree_attention import Tree
+    from airtune.training.packing import _runs
+    from airtune.training.prefix_tree import grow, in_order
+
+    branches = in_order([np.array(sequence, dtype=np.int64) for sequence in sequences])
+    grown = grow(branches)
+    blocks = np.full(len(grown.end), -1)
+    for branch, path in zip(branches, grown.paths, strict=True):
+        for begin, end in _runs(np.array(sequences[branch.index]) == 2):
+            blocks[path[begin:end]] = path[begin]
+    tree = Tree(*(torch.from_numpy(values) for values in (grown.end, grown.depth, blocks)))
+    paths: list[list[int]] = [[] for _ in sequences]
+    for branch, path in zip(branches, grown.paths, strict=True):
+        paths[branch.index] = path.tolist()
+    return tree, paths
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEQUENCES, st.integers(1, 9))
+def test_along_each_sample_a_tree_is_seen_as_the_sample_alone_would_be(sequences: list[list[int]], window: int) -> None:
+    import torch
+
+    from airtune.modeling.tree_attention import FULL, SLIDING, TreeAttention
+
+    tree, paths = a_tree(sequences)
+    assert TreeAttention("boolean").masks(tree).dtype == torch.bool
+    masks = TreeAttention("boolean", window).masks(tree)
+    for path in paths:
+        rows = torch.tensor(path)
+        length = len(path)
+        causal = torch.tril(torch.ones(length, length, dtype=torch.bool))
+        near = ~torch.tril(torch.ones(length, length, dtype=torch.bool), diagonal=-window)
+        assert torch.equal(masks[FULL][0, 0][rows][:, rows], causal)
+        assert torch.equal(masks[SLIDING][0, 0][rows][:, rows], causal & near)
+        strangers = torch.ones(len(tree.end), dtype=torch.bool)
+        strangers[rows] = False
+        assert not masks[FULL][0, 0][rows][:, strangers].any()
+        assert not masks[SLIDING][0, 0][rows][:, strangers].any()
+
+
+def test_in_layers_with_a_window_a_picture_may_be_seen_both_ways() -> None:
+    from airtune.modeling.tree_attention import FULL, SLIDING, TreeAttention
+
+    tree, (path, other) = a_tree([[0, 2, 2, 2, 1, 2, 2], [0, 2, 2, 2, 0]])
+    masks = TreeAttention("boolean", 3, pictures_both_ways=True).masks(tree)
+    near, full = masks[SLIDING][0, 0], masks[FULL][0, 0]
+    assert not full[path[1], path[3]]
+    assert near[path[1], path[3]]  # forward, in the picture
+    assert near[path[2], path[1]]
+    assert not near[path[4], path[1]]  # text: 3 tokens back
+    assert not near[path[3], path[5]]  # the next picture
+    assert near[other[4], path[2]]
+    assert not near[other[4], path[4]]
+
+
+@settings(max_examples=25, deadline=None)
+@given(SEQUENCES, st.integers(1, 9), st.booleans())
+def test_the_block_mask_for_the_gpu_is_the_boolean_mask(
+    sequences: list[list[int]], window: int, both_ways: bool
+) -> None:
+    """FlexAttention itself runs on GPUs only; what it asks of each pair is held against the mask here."""
+    import torch
+
+    from airtune.modeling.tree_attention import FULL, SLIDING, TreeAttention, ancestors, near_ancestors
+
+    tree, _ = a_tree(sequences)
+    length = len(tree.end)
+    blocks = TreeAttention("blocks", window, both_ways).masks(tree)
+    plain = TreeAttention("boolean", window, both_ways).masks(tree)
+    added = TreeAttention("additive", window, both_ways).masks(tree)
+    for layer in (FULL, SLIDING):
+        asked = [[bool(blocks[layer].mask_mod(0, 0, torch.tensor(query), torch.tensor(key))) for key in range(length)]
+                 for query in range(length)]  # fmt: skip
+        assert torch.equal(torch.tensor(asked), plain[layer][0, 0])
+        assert torch.equal(added[layer] == 0, plain[layer])
+        assert blocks[layer].shape == (1, 1, length, length)
+    assert blocks[FULL].mask_mod.__qualname__ == ancestors(tree).__qualname__
+    assert blocks[SLIDING].mask_mod.__qualname__ == near_ancestors(tree, window, both_ways).__qualname__
+
+
+def test_a_block_mask_leaves_out_blocks_that_no_token_sees() -> None:
+    import torch
+
+    from airtune.modeling.tree_attention import Tree, TreeAttention
+
+    apart = torch.arange(1, 5).repeat_interleave(128) * 128  # four samples that share nothing, 128 tokens each
+    tree = Tree(apart, torch.arange(512) % 128, torch.full((512,), -1))
+    mask = TreeAttention("blocks").masks(tree)
+    assert mask.sparsity() == pytest.approx(75.0)
+
+
+def test_what_cannot_share_a_row_is_padded() -> None:
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    from airtune.catalog.registry import entry
+    from airtune.configs import configs_root
+    from airtune.modeling.tree_attention import TreeAttention, tree_attention
+
+    known = entry("qwen3vl")
+    folder = configs_root() / "demo" / "tiny-vlm"
+    model = AutoModelForImageTextToText.from_pretrained(str(folder), local_files_only=True)
+    assert tree_attention(model, known) == TreeAttention("boolean")
+    text = model.config.get_text_config()
+    text._attn_implementation = "eager"
+    assert tree_attention(model, known) == TreeAttention("additive")
+    text._attn_implementation = "flex_attention"
+    assert tree_attention(model, known) == TreeAttention("blocks")
+    text._attn_implementation = "flash_attention_2"
+    assert tree_attention(model, known) is None
+    text._attn_implementation = "sdpa"
+    assert tree_attention(model, known.model_copy(update={"packing": False})) is None
+    text.sliding_window = 8  # of all layers, and told to nobody
+    assert tree_attention(model, known) is None
+    text.sliding_window = None
+    text.layer_types = ["full_attention", "linear_attention"]
+    assert tree_attention(model, known) is None
+    text.layer_types = ["full_attention", "sliding_attention"]
+    assert tree_attention(model, known) is None  # not known to take one mask for each type
+
+    class OfItsOwn(torch.nn.Module):
+        config = model.config
+
+    text.layer_types = ["full_attention"]
+    assert tree_attention(model, known) is not None
+    assert tree_attention(OfItsOwn(), known) is None
