@@ -44,7 +44,6 @@ def test_what_is_trained_is_the_same_with_and_without_the_probe(assemble: Assemb
 
 def test_the_probe_takes_the_largest_micro_batch_of_all_epochs(assemble: Assemble) -> None:
     from airtune.training.probe import Probe
-
     from airtune.training.samples import Batches
 
     pieces = assemble(epochs=5, train=7, batch_size=3)

@@ -80,7 +80,8 @@ class CatalogEntry(_Strict):
         lora_experts: last names of the fused parameters of routed experts (one tensor for all experts of a layer, no
             linear layer each), which LoRA adapts expert by expert; 4 bit does not reach them.
         quantization_skip: modules that stay in 16 bit when the model is loaded in 4 bit.
-        packing: whether samples may share one row (not with recurrent layers).
+        packing: whether samples may share one row (not with recurrent layers); models that bring code of their own and
+            attention that takes no mask are padded all the same.
         vision_features: whether its forward takes pictures as features that its frozen tower made before.
         note: anything a user should know, in a sentence.
     """

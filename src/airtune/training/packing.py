@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from airtune.modeling.encoding import IGNORED, NO_PICTURE, Encoded, Vision, token_level
-from airtune.modeling.parts import count_by_part
+from airtune.modeling.parts import count_by_part, plain_name
 from airtune.modeling.positions import Positions
 from airtune.modeling.tree_attention import Tree, TreeAttention, tree_attention
 from airtune.training.prefix_tree import Branch, Numbers, PrefixTree, grow, in_order
@@ -179,13 +179,16 @@ def _size(line: Sequence[Branch]) -> int:
 def _pair_cost(model: Any, entry: CatalogEntry, attention: TreeAttention) -> float:
     """Multiplications of attention per pair of tokens over those of the layers per token.
 
-    Per pair and layer the scores and the weighted sum take ``2 * heads * head_dim``; per token the layers take one for
-    each of their numbers. FlexAttention leaves out what is masked, so there a pair that no one sees costs nothing.
+    Per pair and layer the scores and the weighted sum take two for each number of a query; per token the layers take
+    one for each of their numbers. FlexAttention leaves out what is masked: there a pair that nobody sees costs nothing.
     """
     if attention.form == "blocks":
         return 0.0
-    text = model.config.get_text_config()
-    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    queries = [
+        module.q_proj.out_features
+        for name, module in model.named_modules()
+        if hasattr(module, "q_proj") and entry.part_of(f"{plain_name(name)}.q_proj") == "language"
+    ]
     embeddings = model.get_input_embeddings().weight.numel()
     numbers = count_by_part(model, entry)["language"].parameters - embeddings
-    return float(2 * text.num_hidden_layers * text.num_attention_heads * width / max(1, numbers))
+    return float(2 * sum(queries) / max(1, numbers))
