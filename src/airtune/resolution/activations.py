@@ -30,6 +30,12 @@ FLOAT32: Final = 4
 LOGIT_BYTES: Final = 12
 """A score on a label position at its dearest: log-probabilities, their gradient and the scores' gradient in float32."""
 
+WORKING: Final = 2
+"""Bytes a token and unit of the widest layer that a layer's backward pass needs beside what was kept, in float32.
+Calibrated on a CPU with ``benchmarks/memory_estimate.py``: most of it takes the place of what is given back."""
+WORKING_MIXED: Final = 8
+"""The same in 16 bit, where gradients are held in both types for a moment."""
+
 _LAYER: Final = re.compile(r"^(.*\blayers\.\d+)\.(.+)$")
 _INNERMOST: Final = ("o_proj", "down_proj", "out_proj")
 """Linear layers whose output is only added to the residual stream, which keeps nothing."""
@@ -94,14 +100,17 @@ class Kept:
     pair: int
     working: int
 
+    def entries(self, row: Row) -> int:
+        """What is kept at the end of a forward pass with gradient checkpointing: each layer's input."""
+        return row.tokens * (len(self.layers) * self.entry + self.outside)
+
     def bytes_of(self, row: Row, *, checkpointing: bool) -> int:
-        """For one micro-batch, without the scores over the vocabulary."""
-        pairs = self.pair * row.rows * row.length**2
+        """For one pass, without the scores over the vocabulary."""
+        pairs = self.pair * row.pairs
         if not self.layers:
             return row.tokens * self.outside
         if checkpointing:
-            inner = len(self.layers) * self.entry + max(self.layers)
-            return row.tokens * (inner + self.outside + self.working) + pairs
+            return self.entries(row) + row.tokens * (max(self.layers) + self.working) + pairs
         return row.tokens * (sum(self.layers) + self.outside + self.working) + len(self.layers) * pairs
 
 
@@ -128,9 +137,9 @@ def language(run: ResolvedRun, config: Mapping[str, Any], parameters: Iterable[T
     return Kept(
         layers=kept,
         entry=form.residual * hidden,
-        outside=_norm(form, hidden, plain=False) + 2 * form.residual * hidden,
+        outside=_norm(form, hidden, plain=False) + form.residual * hidden,
         pair=form.width,
-        working=3 * form.width * min(inner, 16 * hidden),
+        working=(WORKING_MIXED if form.width < FLOAT32 else WORKING) * min(inner, 16 * hidden),
     )
 
 
@@ -222,7 +231,7 @@ class Tower:
     feature: int
 
     def bytes_of(self, row: Row, *, trained: bool, checkpointing: bool) -> int:
-        """For one micro-batch: a frozen tower sees one picture after the other and keeps nothing."""
+        """For one pass: a frozen tower sees one picture after the other and keeps nothing."""
         waiting = row.patches * self.pixels + row.picture_tokens * self.feature
         if not trained:
             return waiting + row.largest_picture * self.passing

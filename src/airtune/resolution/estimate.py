@@ -10,10 +10,11 @@ from airtune.catalog.entry import CatalogEntry
 from airtune.resolution.accelerators import find
 from airtune.resolution.base_model import BaseModel
 from airtune.resolution.device import Device
-from airtune.resolution.lengths import Lengths, batches, largest
+from airtune.resolution.lengths import Lengths, Packing, epoch, largest
 from airtune.resolution.memory import Memory, memory
 from airtune.resolution.pace import pace
-from airtune.resolution.parameters import count
+from airtune.resolution.parameters import Counted, count
+from airtune.resolution.shapes import head_dim, text_config
 from airtune.resolution.verdict import judge
 from airtune.runspec.resolved import ResolvedRun
 
@@ -35,7 +36,7 @@ def estimate(
     Returns:
         The keys ``micro_steps_per_epoch`` (of each device), ``steps_per_epoch``, ``steps`` (updates of the weights),
         ``effective_batch``; ``trained_parameters`` and ``parts`` (as in ``training/selfcheck.json``), or None;
-        ``lengths``, ``micro_batch`` (tokens of a mean and of the largest one); ``memory``
+        ``lengths``, ``epoch`` (see :class:`airtune.resolution.lengths.Epoch`); ``memory``
         (see :class:`airtune.resolution.memory.Memory`), ``pace`` (see :class:`airtune.resolution.pace.Pace`) and
         ``verdict`` (see :class:`airtune.resolution.verdict.Verdict`), or None where the base model's parameters are
         not known, which ``missing`` then says.
@@ -51,7 +52,7 @@ def estimate(
         "trained_parameters": None,
         "parts": None,
         "lengths": found.to_json(),
-        "micro_batch": None,
+        "epoch": None,
         "memory": None,
         "pace": None,
         "verdict": None,
@@ -60,19 +61,20 @@ def estimate(
     if not base.tensors or not found.samples:
         return result
     counted = count(run, entry, base.tensors)
-    drawn = batches(found, run, packing=entry.packing, seed=run.seed)
+    packing = packing_of(entry, base, counted)
+    drawn = epoch(found, run, packing)
     gpu = find(device.name) if device.name else None
     on_gpu = device.memory_gb is not None
 
     def need(changed: ResolvedRun) -> int:
-        asked = peak(changed, entry, base, found, on_gpu=True)
+        asked = peak(changed, entry, base, found, packing, on_gpu=True)
         return asked.peak if asked is not None else 0
 
-    predicted = peak(run, entry, base, found, on_gpu=on_gpu)
+    predicted = peak(run, entry, base, found, packing, on_gpu=on_gpu)
     result |= {
         "trained_parameters": counted.trained,
         "parts": {part: asdict(numbers) for part, numbers in sorted(counted.parts.items())},
-        "micro_batch": drawn.to_json(),
+        "epoch": drawn.to_json(),
         "memory": predicted.to_json() if predicted is not None else None,
         "verdict": judge(run, entry, device.memory_gb, need).to_json(),
     }
@@ -83,13 +85,26 @@ def estimate(
     return result
 
 
-def peak(run: ResolvedRun, entry: CatalogEntry, base: BaseModel, lengths: Lengths, *, on_gpu: bool) -> Memory | None:
-    """The memory of the dearest micro-batch; None where the base model's parameters are not known."""
+def packing_of(entry: CatalogEntry, base: BaseModel, counted: Counted) -> Packing | None:
+    """How samples share rows on this architecture, with SDPA, which computes masked pairs too; None: not at all."""
+    text = text_config(base.config)
+    if not entry.packing or "num_attention_heads" not in text or "language" not in counted.parts:
+        return None
+    embeddings = int(base.vocabulary or 0) * int(base.hidden_size or 0)
+    numbers = max(1, counted.parts["language"].parameters - embeddings)
+    width = int(text["num_attention_heads"]) * head_dim(text)
+    return Packing(pair_cost=2 * int(text["num_hidden_layers"]) * width / numbers)
+
+
+def peak(
+    run: ResolvedRun, entry: CatalogEntry, base: BaseModel, lengths: Lengths, packing: Packing | None, *, on_gpu: bool
+) -> Memory | None:
+    """The memory of the dearest pass; None where the base model's parameters are not known."""
     if not base.tensors or not lengths.samples:
         return None
     counted = count(run, entry, base.tensors)
-    dearest = largest(lengths, run, packing=entry.packing)
-    return memory(run, entry, base, counted, dearest, on_gpu=on_gpu)
+    dearest, rows = largest(lengths, run, packing)
+    return memory(run, entry, base, counted, dearest, passes=rows * run.gradient_accumulation, on_gpu=on_gpu)
 
 
 def _cached(run: ResolvedRun) -> bool:

@@ -44,7 +44,7 @@ def _lengths(estimate: Mapping[str, Any]) -> Iterator[str]:
         f"samples    {tokens['mean']:,.0f} tokens on average, {tokens['most']:,} at most, "
         f"{labels['mean']:,.0f} of them learned ({how})"
     )
-    batch = estimate["micro_batch"]
+    batch = estimate["epoch"]
     if batch is not None and batch["tokens"] < batch["tokens_padded"]:
         packed, padded = batch["tokens"], batch["tokens_padded"]
         yield f"packing    {packed:,} tokens an epoch instead of {padded:,} ({padded / packed:.1f} times fewer)"

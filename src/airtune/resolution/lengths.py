@@ -7,15 +7,18 @@ prefix tree of its samples. A padded one is as long as its longest sample, as of
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from airtune.datasets.record import Record
 from airtune.resolution.data_facts import DataFacts
 from airtune.resolution.picture_tokens import Picture, PictureRule
 from airtune.resolution.text_tokens import TextRule
 from airtune.runspec.resolved import ResolvedRun
+
+ROW_COST: Final = 256
+"""What a row costs before its first token, in tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Row:
-    """One micro-batch, as it goes through the model.
+    """What goes through the model in one pass.
 
     Attributes:
         rows: sequences side by side; 1 when packed.
@@ -92,7 +95,7 @@ class Row:
         labels: tokens that are learned.
         patches: positions in the vision tower, of all its pictures together.
         largest_picture: of these, those of the largest picture.
-        picture_tokens: places in the rows that take what the tower sees.
+        picture_tokens: places in the row that take what the tower sees.
     """
 
     rows: int
@@ -107,28 +110,58 @@ class Row:
         """Positions that are computed."""
         return self.rows * self.length
 
+    @property
+    def pairs(self) -> int:
+        """Pairs of tokens between which attention computes a score."""
+        return self.rows * self.length**2
+
 
 @dataclass(frozen=True)
-class Batches:
-    """The micro-batches of an epoch.
+class Packing:
+    """How the samples of a micro-batch share rows; the rule of :mod:`airtune.training.packing`.
 
     Attributes:
-        mean: of all of them.
-        largest: the one that needs most memory.
-        count: how many an epoch has.
-        tokens_padded: tokens an epoch would have without packing.
-        tokens: tokens it has.
+        row_tokens: tokens that a row may have.
+        pair_cost: what attention costs for each pair of tokens of a row, in tokens.
     """
 
-    mean: Row
-    largest: Row
-    count: int
+    row_tokens: int = 16_384
+    pair_cost: float = 0.0
+
+    def cost(self, tokens: int) -> float:
+        """What a row costs, in tokens."""
+        return ROW_COST + tokens + self.pair_cost * tokens**2
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The micro-batches of an epoch, added up.
+
+    Attributes:
+        micro_batches: how many.
+        passes: how many rows (each a forward and a backward pass) they have.
+        tokens: positions that are computed.
+        tokens_padded: positions there would be without packing.
+        pairs: see :attr:`Row.pairs`.
+        labels: tokens that are learned.
+        patches: positions in the vision tower.
+        picture_tokens: places that take what the tower sees.
+        largest: the row that needs most memory.
+    """
+
+    micro_batches: int
+    passes: int
     tokens: int
     tokens_padded: int
+    pairs: int
+    labels: int
+    patches: int
+    picture_tokens: int
+    largest: Row
 
     def to_json(self) -> dict[str, Any]:
         """For ``resolution.json``."""
-        return asdict(self)
+        return {**asdict(self), "largest": {**asdict(self.largest), "tokens": self.largest.tokens}}
 
 
 def lengths_of(records: Iterable[Record], run: ResolvedRun, texts: TextRule, pictures: PictureRule) -> Lengths:
@@ -167,53 +200,76 @@ def guessed(data: DataFacts, run: ResolvedRun, texts: TextRule, pictures: Pictur
     return Lengths(texts(run.system_prompt), samples, exact=False)
 
 
-def batches(lengths: Lengths, run: ResolvedRun, *, packing: bool, seed: int = 0) -> Batches:
+def epoch(lengths: Lengths, run: ResolvedRun, packing: Packing | None) -> Epoch:
     """The micro-batches of one epoch, drawn as training draws them: pictures in random order, their samples together.
 
     Args:
         lengths: of at least one sample.
-        run: its batch size counts.
-        packing: whether the samples of a micro-batch share a row.
-        seed: of the order.
+        run: its batch size and its seed count.
+        packing: how samples share rows; None: they do not, and a micro-batch is padded.
     """
-    ordered = list(_ordered(lengths.samples, random.Random(seed) if run.shuffle else None, grouped=packing))  # noqa: S311
+    ordered = _ordered(lengths.samples, run, grouped=packing is not None)
     size = run.batch_size
-    made, padded_tokens = [], 0
-    for start in range(0, len(ordered), size):
-        members = ordered[start : start + size]
-        padded_tokens += len(members) * max(map(lengths.of, members))
-        made.append(_row(lengths, members, packing=packing))
-    mean = Row(*(round(sum(values) / len(made)) for values in zip(*map(_values, made), strict=True)))
-    return Batches(
-        mean=mean if packing else Row(mean.rows, mean.length, *_values(mean)[2:]),
-        largest=largest(lengths, run, packing=packing),
-        count=len(made),
-        tokens=sum(row.tokens for row in made),
-        tokens_padded=padded_tokens,
+    micro_batches = [ordered[start : start + size] for start in range(0, len(ordered), size)]
+    rows = [row for members in micro_batches for row in rows_of(lengths, members, packing)]
+    return Epoch(
+        micro_batches=len(micro_batches),
+        passes=len(rows),
+        tokens=sum(row.tokens for row in rows),
+        tokens_padded=sum(len(members) * max(map(lengths.of, members)) for members in micro_batches),
+        pairs=sum(row.pairs for row in rows),
+        labels=sum(row.labels for row in rows),
+        patches=sum(row.patches for row in rows),
+        picture_tokens=sum(row.picture_tokens for row in rows),
+        largest=largest(lengths, run, packing)[0],
     )
 
 
-def largest(lengths: Lengths, run: ResolvedRun, *, packing: bool) -> Row:
-    """The micro-batch that needs most: the longest samples together; packed, those of the longest pictures."""
-    if not packing:
-        return _row(lengths, sorted(lengths.samples, key=lengths.of)[-run.batch_size :], packing=False)
+def largest(lengths: Lengths, run: ResolvedRun, packing: Packing | None) -> tuple[Row, int]:
+    """The pass that needs most: of the longest samples together; packed, of those with the longest pictures.
+
+    Returns:
+        The row, and how many rows its micro-batch has.
+    """
+    if packing is None:
+        return _row(lengths, sorted(lengths.samples, key=lengths.of)[-run.batch_size :], packed=False), 1
     groups = list(_groups(lengths.samples).values())
-    groups.sort(key=lambda group: _row(lengths, group, packing=True).tokens / len(group), reverse=True)
+    groups.sort(key=lambda group: _row(lengths, group, packed=True).tokens / len(group), reverse=True)
     members = [sample for group in groups for sample in sorted(group, key=lengths.of, reverse=True)]
-    return _row(lengths, members[: run.batch_size], packing=True)
+    rows = rows_of(lengths, members[: run.batch_size], packing)
+    return max(rows, key=lambda row: row.tokens), len(rows)
 
 
-def _row(lengths: Lengths, members: Sequence[Sample], *, packing: bool) -> Row:
+def rows_of(lengths: Lengths, members: Sequence[Sample], packing: Packing | None) -> list[Row]:
+    """The rows of one micro-batch: one padded, or as many packed ones as are cheapest."""
+    if packing is None:
+        return [_row(lengths, members, packed=False)]
+    lines: list[list[Sample]] = []
+
+    def tokens(line: Sequence[Sample]) -> int:
+        return _row(lengths, line, packed=True).tokens
+
+    for group in _groups(members).values():
+        for part in [group] if tokens(group) <= packing.row_tokens else [[sample] for sample in group]:
+            if lines and (together := tokens([*lines[-1], *part])) <= packing.row_tokens:
+                apart = packing.cost(tokens(lines[-1])) + packing.cost(tokens(part))
+                if packing.cost(together) <= apart:
+                    lines[-1].extend(part)
+                    continue
+            lines.append(list(part))
+    return [_row(lengths, line, packed=True) for line in lines]
+
+
+def _row(lengths: Lengths, members: Sequence[Sample], *, packed: bool) -> Row:
     pictures: dict[str, Picture] = {}
-    places = 0
     for sample in members:
         pictures.update(sample.pictures)
-        places += sample.picture_tokens
-    if packing:
-        prefixes = {sample.names: sample.picture_tokens for sample in members}
-        places = sum(prefixes.values())
-        rows, length = 1, lengths.system + places + sum(sample.question + sample.answer for sample in members)
+    places = {sample.names: sample.picture_tokens for sample in members}
+    if packed:
+        shown = sum(places.values())
+        rows, length = 1, lengths.system + shown + sum(sample.question + sample.answer for sample in members)
     else:
+        shown = sum(sample.picture_tokens for sample in members)
         rows, length = len(members), max(map(lengths.of, members))
     return Row(
         rows=rows,
@@ -221,16 +277,16 @@ def _row(lengths: Lengths, members: Sequence[Sample], *, packing: bool) -> Row:
         labels=sum(sample.answer for sample in members),
         patches=sum(picture.patches for picture in pictures.values()),
         largest_picture=max((picture.patches for picture in pictures.values()), default=0),
-        picture_tokens=places,
+        picture_tokens=shown,
     )
 
 
-def _ordered(samples: Sequence[Sample], order: random.Random | None, *, grouped: bool) -> Iterator[Sample]:
-    listed = list(_groups(samples).values()) if grouped else [[sample] for sample in samples]
-    if order is not None:
-        order.shuffle(listed)
-    for group in listed:
-        yield from group
+def _ordered(samples: Sequence[Sample], run: ResolvedRun, *, grouped: bool) -> list[Sample]:
+    if not run.shuffle:
+        return list(samples)
+    units = list(_groups(samples).values()) if grouped else [[sample] for sample in samples]
+    random.Random(run.seed).shuffle(units)  # noqa: S311
+    return [sample for unit in units for sample in unit]
 
 
 def _groups(samples: Sequence[Sample]) -> dict[tuple[str, ...], list[Sample]]:
@@ -239,10 +295,6 @@ def _groups(samples: Sequence[Sample]) -> dict[tuple[str, ...], list[Sample]]:
     for sample in samples:
         groups.setdefault(sample.names, []).append(sample)
     return groups
-
-
-def _values(row: Row) -> tuple[int, ...]:
-    return row.rows, row.length, row.labels, row.patches, row.largest_picture, row.picture_tokens
 
 
 def _spread(values: Sequence[int]) -> dict[str, float] | None:

@@ -64,8 +64,8 @@ class Memory:
         return asdict(self)
 
 
-def memory(run: ResolvedRun, entry: CatalogEntry, base: BaseModel, counted: Counted, row: Row, *, on_gpu: bool,
-           shards: int = 1) -> Memory | None:  # fmt: skip
+def memory(run: ResolvedRun, entry: CatalogEntry, base: BaseModel, counted: Counted, row: Row, *, passes: int,
+           on_gpu: bool, shards: int = 1) -> Memory | None:  # fmt: skip
     """The need of the dearest micro-batch.
 
     Args:
@@ -73,7 +73,8 @@ def memory(run: ResolvedRun, entry: CatalogEntry, base: BaseModel, counted: Coun
         entry: where the parts of the model are.
         base: the base model.
         counted: see :func:`airtune.resolution.parameters.count`.
-        row: the dearest micro-batch, see :class:`airtune.resolution.lengths.Batches`.
+        row: the dearest micro-batch, see :func:`airtune.resolution.lengths.largest`.
+        passes: forward and backward passes before an update; from the second on gradients are there already.
         on_gpu: whether the device is a GPU.
         shards: devices over which weights, gradients and optimizer are spread (SFT on several devices).
 
@@ -82,7 +83,7 @@ def memory(run: ResolvedRun, entry: CatalogEntry, base: BaseModel, counted: Coun
     """
     if not base.tensors or base.vocabulary is None:
         return None
-    lora, accumulates = run.training_mode == "LoRA", run.gradient_accumulation > 1
+    lora = run.training_mode == "LoRA"
     own = [tensor for tensor in base.tensors if entry.part_of(tensor.name) == "language"]
     kept = activations.language(run, base.config, own, counted.adapted, on_gpu=on_gpu)
     tower = activations.vision(run, base.config, on_gpu=on_gpu)
@@ -91,6 +92,10 @@ def memory(run: ResolvedRun, entry: CatalogEntry, base: BaseModel, counted: Coun
     seen = tower.bytes_of(row, trained=not lora, checkpointing=checkpointing) if tower is not None else 0
     scores = activations.logits(row, base.vocabulary)
     casts = counted.cast_bytes
+    if checkpointing and casts:
+        # The copies of a forward pass are given back with it; later one layer at a time is copied again.
+        held = max(held + casts // max(1, len(kept.layers)), kept.entries(row) + casts)
+        casts = 0
     weights = counted.weight_bytes // (1 if lora else shards)
     adapters = 4 * counted.adapter_parameters
     gradients = 4 * counted.trained // (1 if lora else shards)
@@ -102,7 +107,7 @@ def memory(run: ResolvedRun, entry: CatalogEntry, base: BaseModel, counted: Coun
     always = weights + adapters + optimizer
     moments: Mapping[str, int] = {
         "forward": always + moving,
-        "later forward": always + gradients + moving if accumulates else 0,
+        "later forward": always + gradients + moving if passes > 1 else 0,
         "update": always + gradients + (0 if on_gpu else 2 * _largest(counted, base, lora)),
     }
     moment = max(moments, key=lambda name: moments[name])

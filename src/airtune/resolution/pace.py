@@ -16,7 +16,7 @@ from typing import Any, Final
 from airtune.catalog.entry import CatalogEntry
 from airtune.resolution.accelerators import Accelerator
 from airtune.resolution.base_model import BaseModel
-from airtune.resolution.lengths import Batches, Row
+from airtune.resolution.lengths import Epoch
 from airtune.resolution.parameters import Counted, is_linear
 from airtune.resolution.shapes import head_dim, text_config
 from airtune.resolution.weights import Tensor
@@ -30,8 +30,8 @@ FOUR_BIT: Final = 0.65
 """What is left of the speed with weights in 4 bit, which are turned into 16 bit at each use. Not measured."""
 CPU_CORE: Final = 32e9
 """Operations a second of one CPU core in float32."""
-STEP_OVERHEAD: Final = 0.012
-"""Seconds a micro-batch that pass between the operations: launching kernels, collecting, logging."""
+PASS: Final = 0.012
+"""Seconds a forward and backward pass that go by between the operations: launching kernels, collecting, logging."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Pace:
     """How fast a run goes.
 
     Attributes:
-        operations: of one micro-batch.
+        operations: of the first epoch, in which every picture is seen.
         seconds_per_step: of one update of the weights.
         seconds: of the whole run, validation and saving not counted.
         device: what it is thought to run on.
@@ -55,7 +55,7 @@ class Pace:
     def to_json(self) -> dict[str, Any]:
         """For ``resolution.json``."""
         return {
-            "operations_per_micro_batch": self.operations,
+            "operations_of_first_epoch": self.operations,
             "seconds_per_step": round(self.seconds_per_step, 4),
             "seconds": round(self.seconds, 1),
             "device": self.device,
@@ -64,7 +64,7 @@ class Pace:
         }
 
 
-def pace(run: ResolvedRun, entry: CatalogEntry, base: BaseModel, counted: Counted, batches: Batches, *,
+def pace(run: ResolvedRun, entry: CatalogEntry, base: BaseModel, counted: Counted, epoch: Epoch, *,
          gpu: Accelerator | None, steps: int, cached: bool) -> Pace | None:  # fmt: skip
     """The pace of a run.
 
@@ -73,7 +73,7 @@ def pace(run: ResolvedRun, entry: CatalogEntry, base: BaseModel, counted: Counte
         entry: where the parts of the model are.
         base: the base model.
         counted: see :func:`airtune.resolution.parameters.count`.
-        batches: its micro-batches.
+        epoch: its micro-batches.
         gpu: what it runs on; None: this machine's CPU.
         steps: updates of the whole run.
         cached: whether pictures pass through the frozen tower in the first epoch only.
@@ -83,11 +83,9 @@ def pace(run: ResolvedRun, entry: CatalogEntry, base: BaseModel, counted: Counte
     """
     if not base.tensors:
         return None
-    text, tower = _operations(run, entry, base, counted, batches.mean)
-    micro_batches = batches.count * run.epochs
-    seeing = batches.count if cached else micro_batches
+    text, tower = _operations(run, entry, base, counted, epoch)
     rate, device = _rate(run, gpu)
-    seconds = (text * micro_batches + tower * seeing) / rate + STEP_OVERHEAD * micro_batches
+    seconds = (text * run.epochs + tower * (1 if cached else run.epochs)) / rate + PASS * epoch.passes * run.epochs
     return Pace(text + tower, seconds / max(1, steps), seconds, device, rate)
 
 
@@ -103,24 +101,24 @@ def _rate(run: ResolvedRun, gpu: Accelerator | None) -> tuple[float, str]:
 
 
 def _operations(
-    run: ResolvedRun, entry: CatalogEntry, base: BaseModel, counted: Counted, row: Row
+    run: ResolvedRun, entry: CatalogEntry, base: BaseModel, counted: Counted, epoch: Epoch
 ) -> tuple[float, float]:
-    """Of one micro-batch: in the language model with its output layer, and in the vision tower with the projector."""
+    """Of one epoch: in the language model with its output layer, and in the vision tower with the projector."""
     lora, again = run.training_mode == "LoRA", run.gradient_checkpointing
     parts: dict[str | None, list[Tensor]] = {}
     for tensor in base.tensors:
         parts.setdefault(entry.part_of(tensor.name), []).append(tensor)
     text = text_config(base.config)
     passes = (2.0 if lora else 3.0) + (1.0 if again else 0.0)
-    products = 2.0 * _weights(parts.get("language", ()), text) * row.tokens * passes
-    products += 2.0 * counted.adapter_parameters * row.tokens * (3.0 + (1.0 if again else 0.0))
+    products = 2.0 * _weights(parts.get("language", ()), text) * epoch.tokens * passes
+    products += 2.0 * counted.adapter_parameters * epoch.tokens * (3.0 + (1.0 if again else 0.0))
     layers, width = int(text.get("num_hidden_layers", 0)), 0
     if "num_attention_heads" in text:
         width = int(text["num_attention_heads"]) * head_dim(text)
-    attention = 4.0 * row.rows * row.length**2 * width * layers * (3.0 + (1.0 if again else 0.0))
-    scores = 2.0 * row.labels * int(base.vocabulary or 0) * int(base.hidden_size or 0) * (2.0 if lora else 3.0)
-    seeing = 2.0 * _weights(parts.get("vision", ()), {}) * row.patches
-    seeing += 2.0 * _weights(parts.get("projector", ()), {}) * row.picture_tokens
+    attention = 4.0 * epoch.pairs * width * layers * (3.0 + (1.0 if again else 0.0))
+    scores = 2.0 * epoch.labels * int(base.vocabulary or 0) * int(base.hidden_size or 0) * (2.0 if lora else 3.0)
+    seeing = 2.0 * _weights(parts.get("vision", ()), {}) * epoch.patches
+    seeing += 2.0 * _weights(parts.get("projector", ()), {}) * epoch.picture_tokens
     if not lora:
         seeing *= 3.0 + (1.0 if again else 0.0)
     return products + attention + scores, seeing

@@ -1,0 +1,1 @@
+"""What ``benchmarks/memory_estimate.py`` runs in processes of their own."""

@@ -1,0 +1,146 @@
+"""One run, predicted by the stage ``resolve`` and measured while the stage ``train`` trains it.
+
+``python -m memory_comparison.side CASE.json FOLDER OUT.json``; what it makes of a model and of pictures lies in FOLDER
+for the runs that follow.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training_comparison import material
+from training_comparison.case import Case
+from training_comparison.models import MODELS, make_base_model
+
+STEPS = 2
+ACCUMULATION = 2
+
+
+def main(case_file: Path, folder: Path, out: Path) -> None:
+    """Predicts, trains, and writes both figures."""
+    case = json.loads(case_file.read_text(encoding="utf-8"))
+    directory = make_run(case, folder, out.stem)
+    resolution = json.loads(directory.store.read("resolution.json"))
+    measured = train(directory.uri)
+    result = {
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "tokens": resolution["estimate"]["epoch"]["largest"]["tokens"],
+        "predicted_bytes": resolution["estimate"]["memory"]["allocated"],
+        "predicted": resolution["estimate"]["memory"],
+        **measured,
+    }
+    out.write_text(json.dumps(result), encoding="utf-8")
+
+
+def make_run(case: dict[str, Any], folder: Path, name: str) -> Any:
+    """A run directory, validated and resolved."""
+    from airtune.datasets.stage import validate
+    from airtune.resolution.intake import load_run
+    from airtune.resolution.stage import resolve
+
+    base, data = folder / case["model"], folder / f"data-{case['batch']}"
+    made = Case("vqa, 4 questions", 1, STEPS * ACCUMULATION, case["batch"], case["model"], side=case["side"])
+    if not base.exists():
+        make_base_model(case["model"], 0, base)
+    if not data.exists():
+        material.write_dataset(made, data)
+    from airtune.modeling.loading import load_processor
+
+    prompt = material.system_prompt(load_processor(base), case["system_tokens"])
+    directory = load_run(_document(case, base, data, prompt), None, name, (folder / "store").as_uri())
+    validate(directory, tell=lambda _: None)
+    resolve(directory)
+    return directory
+
+
+def _document(case: dict[str, Any], base: Path, data: Path, prompt: str) -> dict[str, Any]:
+    model = {
+        "architecture": {"name": MODELS[case["model"]].architecture, "size": "random"},
+        "trainingMode": {"type": case["mode"]},
+        "quantization": {"enabled": "quantization" in case, "type": case.get("quantization", "NF4")},
+        "compute": {"precisionType": case["precision"]},
+        "hyperparameters": {
+            "epochs": 1,
+            "learningRate": 1e-4,
+            "batchSize": case["batch"],
+            "gradientAccumulation": ACCUMULATION,
+        },
+        "airtune": {
+            "baseModel": base.as_uri(),
+            "loraDropout": case["dropout"],
+            "gradientCheckpointing": case["checkpointing"],
+            "earlyStoppingPatience": 0,
+            "checkpointEveryMinutes": 0,
+            "ignoreEstimate": True,
+        },
+    }
+    dataset = {"projectKind": "vqa", "airtune": {"source": data.as_uri(), "minimumImages": 1}}
+    blocks = [
+        {"block": "dataset", "settings": dataset, "style": {}},
+        {"block": "model", "settings": model, "style": {}},
+        {"block": "system-prompt", "settings": {"systemPrompt": prompt}, "style": {}},
+    ]
+    flow = {"name": "memory-v1", "schema": "v1", "tolerations": {}, "settings": {}, "blocks": blocks}
+    return {"kind": "Run", "spec": {"flow": flow}}
+
+
+def train(run_uri: str) -> dict[str, Any]:
+    """Trains, with somebody watching the loop's memory."""
+    from airtune.training import __main__ as stage
+    from airtune.training import trainer
+    from airtune.training.stopping import StopRequest
+
+    noted: dict[str, Any] = {}
+
+    class Watched(trainer.VisionLanguageTrainer):
+        """The trainer itself, watched."""
+
+        def fit(self, *args: Any) -> None:
+            for index in range(len(self.train_dataset)):
+                self.train_dataset.__getitem__(
+                    index
+                )  # decoded pictures wait in the machine's memory, not in the device's
+            noted.update(watched(self.model, lambda: super(Watched, self).fit(*args)))
+
+    trainer.VisionLanguageTrainer = Watched  # type: ignore[misc]
+    stage.train(run_uri, StopRequest())
+    return noted
+
+
+def watched(model: Any, work: Callable[[], None]) -> dict[str, Any]:
+    """Does the work; returns the most that was allocated, weights included."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        work()
+        return {"measured_bytes": int(torch.cuda.max_memory_allocated()), "weights_bytes": int(before)}
+    weights = sum({storage.data_ptr(): storage.nbytes() for storage in _storages(model)}.values())
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        work()
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    total = highest = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        total += event.nbytes()
+        highest = max(highest, total)
+    return {"measured_bytes": weights + highest, "weights_bytes": weights}
+
+
+def _storages(model: Any) -> Iterator[Any]:
+    for tensor in (*model.parameters(), *model.buffers()):
+        yield tensor.untyped_storage()
+        state = getattr(tensor, "quant_state", None)
+        if state is not None:
+            second = state.state2
+            for each in (state.absmax, state.code, state.offset, *((second.absmax, second.code) if second else ())):
+                yield each.untyped_storage()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
