@@ -2,7 +2,7 @@
 
 ``python benchmarks/memory_estimate.py [--quick] [--json FILE] [--model NAME]``
 
-Each line is a run of its own in a process of its own: a randomly initialised model, drawn pictures, airtune's stages
+Each line is a run of its own (on a GPU in a process of its own): a randomly initialised model, drawn pictures, airtune's stages
 ``validate``, ``resolve`` (which predicts) and ``train`` (which is measured). On a GPU the measured peak is
 ``torch.cuda.max_memory_allocated`` over the training loop, so the prediction is compared without the CUDA context and
 fragments. Without a GPU it is the same quantity of torch's CPU allocator: weights when the loop begins, and the
@@ -43,14 +43,16 @@ ON_GPU = {
 
 def main() -> None:
     options = _options()
-    cases = list(_cases(options))
+    gpu = shutil.which("nvidia-smi") is not None and subprocess.run(["nvidia-smi"], check=False).returncode == 0
+    cases = list(_cases(options, gpu))
+    together = 1 if gpu else len(cases)
     rows = []
     with tempfile.TemporaryDirectory(prefix="airtune-memory-") as folder:
         columns = f"{'batch':>6}{'ckpt':>5}{'tokens':>8}{'predicted MB':>14}{'measured MB':>13}{'error':>8}"
         print(f"{'model':<13}{'form':<19}{columns}")
-        for number, case in enumerate(cases):
-            row = _row(case, Path(folder), number)
-            rows.append(row)
+        for number in range(0, len(cases), together):
+            rows += _rows(cases[number : number + together], Path(folder), number)
+        for row in rows:
             print(
                 f"{row['model']:<13}{row['form']:<19}{row['batch']:>6}{'on' if row['checkpointing'] else 'off':>5}"
                 f"{row['tokens']:>8}{row['predicted_bytes'] / 1e6:>14.1f}{row['measured_bytes'] / 1e6:>13.1f}"
@@ -74,8 +76,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _cases(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    gpu = shutil.which("nvidia-smi") is not None and subprocess.run(["nvidia-smi"], check=False).returncode == 0
+def _cases(options: argparse.Namespace, gpu: bool) -> Iterator[dict[str, Any]]:
     for model in options.model or (list(ON_GPU) if gpu else ["qwen3vl-30m"]):
         forms = options.form or ON_GPU.get(model, tuple(FORMS))
         batches = options.batch or ([2] if options.quick else [2, 8])
@@ -92,10 +93,10 @@ def _cases(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             }
 
 
-def _row(case: dict[str, Any], folder: Path, number: int) -> dict[str, Any]:
-    """Predicts and measures one run in a process of its own; base model and data are kept between runs."""
-    what, out = folder / f"case-{number}.json", folder / f"row-{number}.json"
-    what.write_text(json.dumps(case), encoding="utf-8")
+def _rows(cases: list[dict[str, Any]], folder: Path, number: int) -> list[dict[str, Any]]:
+    """Predicts and measures runs in a process of their own; base models and data are kept between processes."""
+    what, out = folder / f"cases-{number}.json", folder / f"rows-{number}.json"
+    what.write_text(json.dumps(cases), encoding="utf-8")
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in (str(HERE), os.environ.get("PYTHONPATH", "")) if path),
@@ -111,9 +112,9 @@ def _row(case: dict[str, Any], folder: Path, number: int) -> dict[str, Any]:
         text=True,
     )
     if done.returncode != 0:
-        raise SystemExit(f"{case}\nended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-    measured = json.loads(out.read_text(encoding="utf-8"))
-    return {**case, **measured, "error": measured["predicted_bytes"] / measured["measured_bytes"] - 1}
+        raise SystemExit(f"{cases[0]}\nended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    rows = json.loads(out.read_text(encoding="utf-8"))
+    return [{**row, "error": row["predicted_bytes"] / row["measured_bytes"] - 1} for row in rows]
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """One run, predicted by the stage ``resolve`` and measured while the stage ``train`` trains it.
 
-``python -m memory_comparison.side CASE.json FOLDER OUT.json``; what it makes of a model and of pictures lies in FOLDER
+``python -m memory_comparison.side CASES.json FOLDER OUT.json``; what it makes of a model and of pictures lies in FOLDER
 for the runs that follow.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -22,20 +23,27 @@ STEPS = 2
 ACCUMULATION = 2
 
 
-def main(case_file: Path, folder: Path, out: Path) -> None:
-    """Predicts, trains, and writes both figures."""
-    case = json.loads(case_file.read_text(encoding="utf-8"))
-    directory = make_run(case, folder, out.stem)
+def main(cases_file: Path, folder: Path, out: Path) -> None:
+    """Predicts and trains each case, and writes both figures of all."""
+    cases = json.loads(cases_file.read_text(encoding="utf-8"))
+    rows = [predicted_and_measured(case, folder, f"{out.stem}-{number}") for number, case in enumerate(cases)]
+    out.write_text(json.dumps(rows), encoding="utf-8")
+
+
+def predicted_and_measured(case: dict[str, Any], folder: Path, name: str) -> dict[str, Any]:
+    """One case."""
+    directory = make_run(case, folder, name)
     resolution = json.loads(directory.store.read("resolution.json"))
     measured = train(directory.uri)
-    result = {
+    gc.collect()
+    return {
+        **case,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "tokens": resolution["estimate"]["epoch"]["largest"]["tokens"],
         "predicted_bytes": resolution["estimate"]["memory"]["allocated"],
         "predicted": resolution["estimate"]["memory"],
         **measured,
     }
-    out.write_text(json.dumps(result), encoding="utf-8")
 
 
 def make_run(case: dict[str, Any], folder: Path, name: str) -> Any:
@@ -97,8 +105,9 @@ def train(run_uri: str) -> dict[str, Any]:
     from airtune.training.stopping import StopRequest
 
     noted: dict[str, Any] = {}
+    own = trainer.VisionLanguageTrainer
 
-    class Watched(trainer.VisionLanguageTrainer):
+    class Watched(own):  # type: ignore[misc, valid-type]
         """The trainer itself, watched."""
 
         def fit(self, *args: Any) -> None:
@@ -109,7 +118,10 @@ def train(run_uri: str) -> dict[str, Any]:
             noted.update(watched(self.model, lambda: super(Watched, self).fit(*args)))
 
     trainer.VisionLanguageTrainer = Watched  # type: ignore[misc]
-    stage.train(run_uri, StopRequest())
+    try:
+        stage.train(run_uri, StopRequest())
+    finally:
+        trainer.VisionLanguageTrainer = own  # type: ignore[misc]
     return noted
 
 

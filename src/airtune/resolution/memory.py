@@ -92,7 +92,7 @@ def memory(run: ResolvedRun, entry: CatalogEntry, base: BaseModel, counted: Coun
     seen = tower.bytes_of(row, trained=not lora, checkpointing=checkpointing) if tower is not None else 0
     scores = activations.logits(row, base.vocabulary)
     casts = counted.cast_bytes
-    if checkpointing and casts:
+    if checkpointing and not lora:
         # The copies of a forward pass are given back with it; later one layer at a time is copied again.
         held = max(held + casts // max(1, len(kept.layers)), kept.entries(row) + casts)
         casts = 0
