@@ -2,11 +2,11 @@
 
 ``python benchmarks/memory_estimate.py [--quick] [--json FILE] [--model NAME]``
 
-Each line is a run of its own (on a GPU in a process of its own): a randomly initialised model, drawn pictures, airtune's stages
-``validate``, ``resolve`` (which predicts) and ``train`` (which is measured). On a GPU the measured peak is
-``torch.cuda.max_memory_allocated`` over the training loop, so the prediction is compared without the CUDA context and
-fragments. Without a GPU it is the same quantity of torch's CPU allocator: weights when the loop begins, and the
-highest sum of everything allocated since. What a CPU shows says nothing of the overhead on a GPU.
+Each line is a run of its own (on a GPU in a process of its own): a randomly initialised model, drawn pictures,
+airtune's stages ``validate``, ``resolve`` (which predicts) and ``train`` (which is measured). On a GPU the measured
+peak is ``torch.cuda.max_memory_allocated`` over the training loop, so the prediction is compared without the CUDA
+context and fragments. Without a GPU it is the same quantity of torch's CPU allocator: weights when the loop begins, and
+the highest sum of everything allocated since. What a CPU shows says nothing of the overhead on a GPU.
 """
 
 from __future__ import annotations
