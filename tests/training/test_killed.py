@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+from launched import Launch, checkpoints_of, launching, rows_of
 
-from airtune.launch import KILLED, TRAINING, accelerate_argv
+from airtune.launch import KILLED
 
 pytestmark = pytest.mark.training
 
@@ -26,78 +22,18 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 
 
-class Launched:
-    """The stage's command, started as an operator starts it."""
-
-    def __init__(self, directory: Any, log: Path) -> None:
-        self.directory = directory
-        argv = accelerate_argv(TRAINING, directory.uri, gpus=0, python=sys.executable)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        self.log = log
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(argv, env=environment, stdout=output, stderr=subprocess.STDOUT)
-
-    def step(self) -> int:
-        """The latest step on record."""
-        path = self.directory.workspace / "training" / "metrics.jsonl"
-        lines = path.read_text().splitlines() if path.is_file() else []
-        return int(json.loads(lines[-1])["step"]) if lines and lines[-1].endswith("}") else 0
-
-    def wait_for_step(self, step: int) -> None:
-        """Returns when this step is on record."""
-        until = time.monotonic() + 240
-        while self.step() < step:
-            assert self.process.poll() is None, self.output()
-            assert time.monotonic() < until, "the trainer does not get there"
-            time.sleep(0.005)
-
-    def trainer(self) -> int:
-        """The process that trains."""
-        record = json.loads((self.directory.workspace / "status" / "train.json").read_text())
-        return int(record["process"])
-
-    def end(self) -> int:
-        """The exit code, when it has ended."""
-        return self.process.wait(timeout=240)
-
-    def output(self) -> str:
-        """What it has printed, when it has ended."""
-        return self.log.read_text()
-
-    def kill(self) -> None:
-        """Ends it and everything below it, when it still runs."""
-        if self.process.poll() is None:
-            below = psutil.Process(self.process.pid).children(recursive=True)
-            for pid in [self.process.pid, *(child.pid for child in below)]:
-                os.kill(pid, signal.SIGKILL)
-            self.process.wait()
-
-
 @pytest.fixture
-def launch(tmp_path: Path) -> Iterator[Callable[[Any], Launched]]:
-    started: list[Launched] = []
-
-    def start(directory: Any) -> Launched:
-        started.append(Launched(directory, tmp_path / f"launched-{len(started)}.txt"))
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.kill()
+def launch(tmp_path: Path) -> Iterator[Launch]:
+    with launching(tmp_path) as start:
+        yield start
 
 
 def steps_on_record(directory: Any) -> list[int]:
-    lines = (directory.workspace / "training" / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line)["step"] for line in lines]
-
-
-def checkpoints(directory: Any) -> list[int]:
-    folder: Path = directory.workspace / "checkpoints"
-    return sorted(int(path.parent.name.removeprefix("step-")) for path in folder.glob("step-*/COMPLETE"))
+    return [row["step"] for row in rows_of(directory)]
 
 
 def test_15_a_killed_trainer_resumes_and_one_told_to_stop_saves_and_both_end_as_if_nothing_had_happened(
-    make_run: Callable[..., Any], launch: Callable[[Any], Launched], monkeypatch: pytest.MonkeyPatch
+    make_run: Callable[..., Any], launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
@@ -118,7 +54,7 @@ def test_15_a_killed_trainer_resumes_and_one_told_to_stop_saves_and_both_end_as_
     first.wait_for_step(8)
     os.kill(first.trainer(), signal.SIGKILL)
     assert first.end() == KILLED == 137, first.output()
-    saved = checkpoints(cut)
+    saved = checkpoints_of(cut)
     assert saved
     assert max(saved) < STEPS
     assert not (cut.workspace / "model_adapter").exists()
@@ -133,7 +69,7 @@ def test_15_a_killed_trainer_resumes_and_one_told_to_stop_saves_and_both_end_as_
     output = second.output()
     assert f"resuming at step {max(saved)} of {STEPS}" in output
     assert "told to stop (SIGTERM); checkpoint of step" in output
-    stopped_at = max(checkpoints(cut))
+    stopped_at = max(checkpoints_of(cut))
     assert stopped_at == max(steps_on_record(cut)) < STEPS
     assert stopped_at % 5 != 0 or stopped_at > max(saved) + 5  # made because it was told to, not because it was due
 
