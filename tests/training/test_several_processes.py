@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from launched import Launch, checkpoints_of, launching, rows_of
-from training_runs import draw_dataset, resolved, write_run
+from PIL import Image
+from training_runs import draw_dataset, record, resolved, write_run
 
 from airtune.launch import KILLED
 from airtune.stores.run_directory import RunDirectory
@@ -39,9 +40,13 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
         nonlocal made
         made += 1
         records = [
-            replace(record, images=(), image_digests=(), width=0, height=0) if number % 5 == 0 else record
-            for number, record in enumerate(draw_dataset(tmp_path / "data", train=train, validation=5))
+            replace(each, images=(), image_digests=(), width=0, height=0) if number % 5 == 0 else each
+            for number, each in enumerate(draw_dataset(tmp_path / "data", train=train, validation=4))
         ]
+        # A picture that no other sample shows, in the last validation sample.
+        key = f"images/{train + 4}.png"
+        Image.new("RGB", (64, 64), (1, 2, 3)).save(tmp_path / "data" / key)
+        records.append(record(tmp_path / "data", key, "validation", "What colour is this?", "black", 999))
         run = resolved(**{**SETTINGS, **changes})
         return write_run((tmp_path / "store").as_uri(), f"run-{made}", run, records, tmp_path / "data")
 
@@ -184,6 +189,7 @@ def test_a_killed_process_ends_the_other_and_the_exit_code_says_so_and_the_next_
     assert cut.read_json("status/train.json")["state"] == "failed"
 
     second = launch(cut, **settings)
+    second.wait_until(lambda: "resuming at step" in second.output())
     second.wait_for_step(saved + 1)
     second.process.send_signal(signal.SIGTERM)
     assert second.end() == 75, second.output()
@@ -211,16 +217,15 @@ def test_told_to_stop_in_an_evaluation_both_save_and_the_evaluation_is_done_agai
 
 @pytest.mark.nightly
 def test_a_sample_that_one_process_cannot_read_ends_both_with_its_name(
-    make: MakeRun, launch: Launch, tmp_path: Path
+    make: MakeRun, launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = make(train=240, epochs=1)
+    monkeypatch.setenv("AIRTUNE_FEATURE_CACHE_GB", "0")  # or all pictures are read before the first step
+    run = make(train=96, epochs=1)
     started = launch(run, processes=2)
     started.wait_for_step(1)
-    for picture in (tmp_path / "data" / "images").iterdir():
-        picture.write_bytes(b"no picture any more")
+    (tmp_path / "data" / "images" / "100.png").write_bytes(b"no picture any more")  # the second process's, at the end
     assert started.end() == 65, started.output()
-    assert "sample " in started.output()
-    assert started.output().count("annotations.jsonl") == 1
+    assert started.output().count("images/100.png") == 1, started.output()
     assert run.read_json("status/train.json")["exit_code"] == 65
 
 

@@ -61,6 +61,8 @@ def save_full(model: Any, processor: Any, run: ResolvedRun, base: Path, folder: 
     # The loop turns the cache off; a model that is served without one is slow.
     served = AutoConfig.from_pretrained(str(base), local_files_only=True)
     model.config.use_cache = getattr(served, "use_cache", True)
+    for name in model.config.sub_configs:  # the library writes the type of the model as a whole only
+        getattr(model.config, name).dtype = compute_dtype(run)
     # The base's own file is copied: the library refuses to write some that it reads.
     model.generation_config = GenerationConfig()
     with quietly():

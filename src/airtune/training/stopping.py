@@ -45,6 +45,11 @@ class StopRequest:
             return "another process was told to"
         return "the launcher is gone" if self._orphan else None
 
+    @property
+    def noticed(self) -> bool:
+        """Whether this process was told, of which the others may not know yet."""
+        return self.reason is not None
+
     def ask(self) -> bool:
         """Whether any process was told to stop; all of them ask at the same place."""
         if ranks.world() > 1:
@@ -69,7 +74,11 @@ class StopRequest:
         Raises:
             PreemptedError: always.
         """
-        raise PreemptedError(Problem("training", f"told to stop ({self.reason}); {saved}", fix="try again: it resumes"))
+        error = PreemptedError(
+            Problem("training", f"told to stop ({self.reason}); {saved}", fix="try again: it resumes")
+        )
+        error.shared = not ranks.is_main()
+        raise error
 
 
 def evaluations_without_gain(losses: Sequence[float]) -> int:

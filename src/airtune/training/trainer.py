@@ -28,7 +28,7 @@ from airtune.modeling.vision_features import PictureEncoder
 from airtune.runspec.resolved import ResolvedRun
 from airtune.stores import layout
 from airtune.stores.run_directory import RunDirectory
-from airtune.training import checkpoints, ranks, sharding
+from airtune.training import checkpoints, gradients, ranks, sharding
 from airtune.training.attempts import Attempts
 from airtune.training.batching import Batching
 from airtune.training.flow import Flow
@@ -255,7 +255,7 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
     def _diverged(self, what: str) -> DivergedError:
         step = self.state.global_step + 1
         names = [name for each in ranks.gathered(self._ids) for name in each]
-        return DivergedError(
+        error = DivergedError(
             Problem(
                 f"training step {step}",
                 f"{what} is no longer a number; the step was not taken and the last checkpoint is kept. "
@@ -264,6 +264,8 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
                 + ("; or use BFloat16 or Float32 instead of Float16" if self.run.precision == "Float16" else ""),
             )
         )
+        error.shared = not ranks.is_main()
+        return error
 
     # ---- order, schedule, precision -----------------------------------------------------------------------------
 
@@ -289,6 +291,12 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
             return
         self.order.set_epoch(arguments["epoch"])
         super()._run_epoch(**arguments)
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """The optimizer, and what it is given for weights that a step's samples did not touch."""
+        if self.optimizer is None:
+            super().create_optimizer(model).register_step_pre_hook(gradients.settle)
+        return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """The learning rate's schedule over the whole run."""

@@ -64,7 +64,7 @@ def kept_features(
         if kept is not None:
             kept.gather(Demand.of(train.records, validation.records, epochs), seeing, train.look, stop)
             train.features = validation.features = kept.files
-        if ranks.agree(bool(stop))[0]:
+        if stop.ask():
             stop.obey("nothing was lost: it had not begun to train, and the pictures encoded so far are kept")
         yield
         finished = True
@@ -89,7 +89,7 @@ class _Kept:
         pictures = list(demand.pictures.items())[begin::step]
         digests = [digest for digest, _ in pictures]
         self.files.touch(digests)
-        brought = self.shared.pull(digests, self.room.take, lambda: bool(stop)) if self.shared else 0
+        brought = self.shared.pull(digests, self.room.take, lambda: stop.noticed) if self.shared else 0
         there = _whole(self.files, digests)
         missing = [pair for pair in pictures if pair[0] not in there]
         self.say(
@@ -98,9 +98,9 @@ class _Kept:
         )
         if missing and not demand.repeats and self.shared is None:
             self.say("each picture is looked at once: encoding them ahead would not pay")
-        elif missing and not stop:
+        elif missing and not stop.noticed:
             self._fill(missing, seeing, look, stop)
-        if self.shared is not None and not stop:
+        if self.shared is not None and not stop.noticed:
             self.shared.push_in_background([digest for digest in digests if self.files.has(digest)])
 
     def _fill(
@@ -117,7 +117,7 @@ class _Kept:
             seeing,
             look,
             may_take=self.room.take,
-            stopped=lambda: bool(stop),
+            stopped=lambda: stop.noticed,
             say=self.say,
         )
         seconds = time.monotonic() - began
