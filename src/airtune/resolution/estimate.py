@@ -104,7 +104,16 @@ def peak(
         return None
     counted = count(run, entry, base.tensors)
     dearest, rows = largest(lengths, run, packing)
-    return memory(run, entry, base, counted, dearest, passes=rows * run.gradient_accumulation, on_gpu=on_gpu)
+    return memory(
+        run,
+        entry,
+        base,
+        counted,
+        dearest,
+        passes=rows * run.gradient_accumulation,
+        on_gpu=on_gpu,
+        shards=run.devices,
+    )
 
 
 def _cached(run: ResolvedRun) -> bool:
