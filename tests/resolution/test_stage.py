@@ -299,3 +299,57 @@ def test_without_a_base_model_the_catalogs_is_taken(platform: dict[str, Any]) ->
 def test_a_resolved_run_is_strict() -> None:
     with pytest.raises(ValueError, match="epochs"):
         ResolvedRun.model_validate({"epochs": True})
+
+
+# ---- foresight ------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_no_gpu_of_that_size_can_hold_ends_before_it_is_taken(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRTUNE_GPU_MEMORY_GB", "0.5")  # CUDA's context alone takes more
+    run = make_run()
+    with pytest.raises(SettingsError) as caught:
+        resolve(run)
+    assert caught.value.exit_code == 64
+    message = str(caught.value)
+    assert "GPU memory: this run does not fit" in message
+    assert "allowed: <= 0.5 GB" in message
+    assert "airtune.ignoreEstimate" in message
+    written = Resolution.from_json(run.store.read(layout.RESOLUTION))
+    assert written.estimate["verdict"]["verdict"] == "Deny"
+
+
+def test_a_person_may_know_better_than_the_estimate(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRTUNE_GPU_MEMORY_GB", "0.5")
+    resolution = resolve(make_run(**{"ignore-estimate": True}))
+    assert resolution.estimate["verdict"]["verdict"] == "Deny"
+    assert entry(resolution, "model.airtune.ignoreEstimate") == (True, "user")
+    assert any("are needed and the GPU has 0.5" in warning for warning in resolution.warnings)
+
+
+def test_memory_time_and_verdict_are_in_the_resolution(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRTUNE_GPU_MEMORY_GB", "24")
+    found = resolve(make_run()).estimate
+    assert found["verdict"]["verdict"] == "Allow"
+    assert set(found["memory"]) >= {
+        "weights", "adapters", "gradients", "optimizer", "activations", "logits", "vision", "overhead", "peak",
+    }  # fmt: skip
+    assert found["memory"]["peak"] == found["memory"]["allocated"] + found["memory"]["overhead"]
+    assert found["pace"] is None  # of a GPU of which the memory alone is known
+    monkeypatch.delenv("AIRTUNE_GPU_MEMORY_GB")
+    on_cpu = resolve(make_run(run_id="r2")).estimate
+    assert on_cpu["pace"]["seconds"] > 0
+    assert on_cpu["verdict"]["verdict"] is None
+    assert on_cpu["memory"]["overhead"] == 0
+
+
+def test_the_estimate_is_a_table_for_people(make_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airtune.resolution.estimate_table import estimate_lines
+
+    monkeypatch.setenv("AIRTUNE_GPU_MEMORY_GB", "24")
+    text = "\n".join(estimate_lines(resolve(make_run()).estimate))
+    for part in ("trained", "language", "weights", "optimizer", "activations", "peak", "verdict    Allow", "packing"):
+        assert part in text
+    unknown = {**resolve(make_run(run_id="r2")).estimate, "missing": "not known before the model is fetched"}
+    assert "parameters, memory and time: not known before" in "\n".join(estimate_lines(unknown))

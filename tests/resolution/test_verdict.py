@@ -11,7 +11,7 @@ from airtune.runspec.resolved import ResolvedRun
 ENTRY = registry.entry("qwen3vl")
 
 
-def need(run: ResolvedRun) -> int:
+def need(run: ResolvedRun, memory_gb: float | None) -> int:
     """A simple machine: weights 8 GB, 2 in 4 bit; a sample 4 GB, 1 with checkpointing; SFT 40 GB more."""
     weights = 2 if run.quantization_enabled else 8
     samples = run.batch_size * (1 if run.gradient_checkpointing else 4)

@@ -68,7 +68,7 @@ def _of_file(file: Path, assignments: list[str], device: Device | None) -> Resol
         store = Path(folder).as_uri()
         made = load_run(submission.document.raw, submission.overrides, "estimate", store)
         say("looking at the dataset")
-        validate(made)
+        validate(made, tell=say)
         return resolution_of(made, device)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from airtune.catalog.entry import CatalogEntry
@@ -15,7 +15,7 @@ from airtune.resolution.memory import Memory, memory
 from airtune.resolution.pace import pace
 from airtune.resolution.parameters import Counted, count
 from airtune.resolution.shapes import head_dim, text_config
-from airtune.resolution.verdict import judge
+from airtune.resolution.verdict import COMFORT, judge
 from airtune.runspec.resolved import ResolvedRun
 
 NOT_KNOWN = "not known before the model is fetched"
@@ -36,7 +36,8 @@ def estimate(
     Returns:
         The keys ``micro_steps_per_epoch`` (of each device), ``steps_per_epoch``, ``steps`` (updates of the weights),
         ``effective_batch``; ``trained_parameters`` and ``parts`` (as in ``training/selfcheck.json``), or None;
-        ``lengths``, ``epoch`` (see :class:`airtune.resolution.lengths.Epoch`); ``memory``
+        ``lengths``, ``epoch`` (see :class:`airtune.resolution.lengths.Epoch`), ``row_tokens`` (into how long rows
+        training may pack samples on this GPU; None: memory does not limit them); ``memory``
         (see :class:`airtune.resolution.memory.Memory`), ``pace`` (see :class:`airtune.resolution.pace.Pace`) and
         ``verdict`` (see :class:`airtune.resolution.verdict.Verdict`), or None where the base model's parameters are
         not known, which ``missing`` then says.
@@ -53,6 +54,7 @@ def estimate(
         "parts": None,
         "lengths": found.to_json(),
         "epoch": None,
+        "row_tokens": None,
         "memory": None,
         "pace": None,
         "verdict": None,
@@ -62,12 +64,14 @@ def estimate(
         return result
     counted = count(run, entry, base.tensors)
     packing = packing_of(entry, base, counted)
+    packing = cut_rows(run, entry, base, found, packing, device.memory_gb)
     drawn = epoch(found, run, packing)
     gpu = find(device.name) if device.name else None
     on_gpu = device.memory_gb is not None
 
-    def need(changed: ResolvedRun) -> int:
-        asked = peak(changed, entry, base, found, packing, on_gpu=True)
+    def need(changed: ResolvedRun, memory_gb: float | None) -> int:
+        cut = cut_rows(changed, entry, base, found, packing, memory_gb)
+        asked = peak(changed, entry, base, found, cut, on_gpu=True)
         return asked.peak if asked is not None else 0
 
     predicted = peak(run, entry, base, found, packing, on_gpu=on_gpu)
@@ -75,6 +79,7 @@ def estimate(
         "trained_parameters": counted.trained,
         "parts": {part: asdict(numbers) for part, numbers in sorted(counted.parts.items())},
         "epoch": drawn.to_json(),
+        "row_tokens": packing.row_tokens if packing is not None and on_gpu else None,
         "memory": predicted.to_json() if predicted is not None else None,
         "verdict": judge(run, entry, device.memory_gb, need).to_json(),
     }
@@ -94,6 +99,30 @@ def packing_of(entry: CatalogEntry, base: BaseModel, counted: Counted) -> Packin
     numbers = max(1, counted.parts["language"].parameters - embeddings)
     width = int(text["num_attention_heads"]) * head_dim(text)
     return Packing(pair_cost=2 * int(text["num_hidden_layers"]) * width / numbers)
+
+
+def cut_rows(
+    run: ResolvedRun,
+    entry: CatalogEntry,
+    base: BaseModel,
+    lengths: Lengths,
+    packing: Packing | None,
+    memory_gb: float | None,
+) -> Packing | None:
+    """The same packing with rows short enough for a GPU, though never shorter than the longest sample."""
+    if packing is None or memory_gb is None:
+        return packing
+    counted, longest = count(run, entry, base.tensors), max(map(lengths.of, lengths.samples))
+    row, _ = largest(lengths, run, packing)
+    tokens = max(longest, row.length)
+    while tokens > longest:
+        share = tokens / row.length
+        tried = replace(row, length=tokens, labels=round(row.labels * share), patches=round(row.patches * share))
+        asked = memory(run, entry, base, counted, tried, passes=2, on_gpu=True)
+        if asked is None or asked.peak <= COMFORT * memory_gb * 1e9:
+            break
+        tokens = max(longest, tokens * 3 // 4)
+    return packing if tokens >= row.length else replace(packing, row_tokens=tokens)
 
 
 def peak(

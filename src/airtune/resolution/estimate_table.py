@@ -48,6 +48,8 @@ def _lengths(estimate: Mapping[str, Any]) -> Iterator[str]:
     if batch is not None and batch["tokens"] < batch["tokens_padded"]:
         packed, padded = batch["tokens"], batch["tokens_padded"]
         yield f"packing    {packed:,} tokens an epoch instead of {padded:,} ({padded / packed:.1f} times fewer)"
+        if estimate["row_tokens"]:
+            yield f"           rows of at most {estimate['row_tokens']:,} tokens"
 
 
 def _parts(estimate: Mapping[str, Any]) -> Iterator[str]:

@@ -1,9 +1,9 @@
 """Whether a run fits a GPU: Allow, Warn or Deny, with the reason and the cheapest change that would make it fit.
 
-Training itself lowers the micro-batch (raising accumulation, so that nothing is learned otherwise) and then turns
-gradient checkpointing on, so a run that fits only after that is warned of and not refused. What a person has to decide
-(4 bit, LoRA instead of full fine-tuning, another model, another GPU) is named in the order of the platform's advice,
-cheapest for quality first.
+Training itself cuts packed rows to what fits, lowers the micro-batch (raising accumulation, so that nothing is learned
+otherwise) and then turns gradient checkpointing on, so a run that fits only after that is warned of and not refused.
+What a person has to decide (4 bit, LoRA instead of full fine-tuning, another model, another GPU) is named in the order
+of the platform's advice, cheapest for quality first.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class Change:
     automatic: bool
 
 
-Need = Callable[[ResolvedRun], int]
-"""The predicted peak of a run in bytes."""
+Need = Callable[[ResolvedRun, float | None], int]
+"""The predicted peak in bytes of a run on a GPU with so many GB; None: where nothing limits it."""
 
 
 def judge(run: ResolvedRun, entry: CatalogEntry, memory_gb: float | None, need: Need) -> Verdict:
@@ -86,8 +86,8 @@ def judge(run: ResolvedRun, entry: CatalogEntry, memory_gb: float | None, need: 
         memory_gb: of the smallest GPU in 1e9 bytes; None without a GPU.
         need: predicts.
     """
-    needed = need(run) / 1e9
-    card = next((size for size in CARD_SIZES if needed <= COMFORT * size), None)
+    needed = need(run, memory_gb) / 1e9
+    card = next((size for size in CARD_SIZES if need(run, size) / 1e9 <= COMFORT * size), None)
 
     def verdict(word: Word | None, reason: str, change: Change | None = None, words: str | None = None) -> Verdict:
         return Verdict(
@@ -108,13 +108,13 @@ def judge(run: ResolvedRun, entry: CatalogEntry, memory_gb: float | None, need: 
         room = ": there is room for a larger batch" if needed < ROOM * memory_gb else ""
         return verdict(ALLOW, f"{said}{room}")
     if needed <= memory_gb:
-        change = _cheapest(run, entry, COMFORT * memory_gb, need)
+        change = _cheapest(run, entry, COMFORT, memory_gb, need)
         return verdict(WARN, f"{said}: that is tight", change)
-    change = _cheapest(run, entry, COMFORT * memory_gb, need) or _cheapest(run, entry, memory_gb, need)
+    change = _cheapest(run, entry, COMFORT, memory_gb, need) or _cheapest(run, entry, 1.0, memory_gb, need)
     said = f"about {needed:.1f} GB are needed and the GPU has {memory_gb:g}"
     if change is not None and change.automatic:
         return verdict(WARN, f"{said}; training will by itself take the change below", change)
-    least = need(_smallest(run)) / 1e9
+    least = need(_smallest(run), memory_gb) / 1e9
     reason = f"{said}; one sample at a time with gradient checkpointing still takes {least:.1f} GB"
     if change is None:
         smaller = "a smaller model" if len(entry.sizes) > 1 else "another model"
@@ -152,15 +152,15 @@ def changes(run: ResolvedRun, entry: CatalogEntry) -> Iterator[Change]:
             yield Change(current, dict(settings), _words(settings), automatic=False)
 
 
-def _cheapest(run: ResolvedRun, entry: CatalogEntry, memory_gb: float, need: Need) -> Change | None:
+def _cheapest(run: ResolvedRun, entry: CatalogEntry, share: float, memory_gb: float, need: Need) -> Change | None:
     """The first change after which the run fits; what it takes beyond that change is given back where it can be."""
     for change in changes(run, entry):
-        if need(change.run) / 1e9 <= memory_gb:
-            return change if change.automatic else _restored(run, change, memory_gb, need)
+        if need(change.run, memory_gb) / 1e9 <= share * memory_gb:
+            return change if change.automatic else _restored(run, change, share, memory_gb, need)
     return None
 
 
-def _restored(run: ResolvedRun, change: Change, memory_gb: float, need: Need) -> Change:
+def _restored(run: ResolvedRun, change: Change, share: float, memory_gb: float, need: Need) -> Change:
     """The same change of mode or 4 bit with the batch and the checkpointing that were asked for, where they fit."""
     keys = ("trainingMode", "quantization")
     settings = {key: value for key, value in change.settings.items() if key in keys}
@@ -171,7 +171,7 @@ def _restored(run: ResolvedRun, change: Change, memory_gb: float, need: Need) ->
             "gradient_checkpointing": run.gradient_checkpointing,
         }
     )
-    if need(asked) / 1e9 <= memory_gb:
+    if need(asked, memory_gb) / 1e9 <= share * memory_gb:
         return Change(asked, settings, _words(settings), automatic=False)
     words = f"{_words(settings)}; training then lowers the micro-batch by itself"
     return Change(change.run, settings, words, automatic=False)

@@ -89,7 +89,7 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     from airtune.training.mirror import Mirror
     from airtune.training.optimization import seed, training_arguments
     from airtune.training.pace import Pace
-    from airtune.training.packing import Packer
+    from airtune.training.packing import ROW_TOKENS, Packer
     from airtune.training.probe import Probe
     from airtune.training.remedies import Remedies
     from airtune.training.report import describe, result_of
@@ -168,7 +168,8 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     by_answers = run.early_stopping_patience is not None and run.early_stopping_metric != "loss" and chosen.validation
     scores = Scores(model, run, encoder, stops, inputs.images, chosen.validation) if by_answers else None
     longest = max(chosen.lengths[record.id] for record in chosen.train)
-    packer = Packer.of(model, entry)  # what samples begin with in common is computed once, where that can be done
+    rows = inputs.row_tokens or ROW_TOKENS
+    packer = Packer.of(model, entry, rows)  # what samples begin with in common is computed once, where that can be done
     log.info("samples of a micro-batch %s", "are padded" if packer is None else "share what they begin with")
     remedies = Remedies(
         directory,

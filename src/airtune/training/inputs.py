@@ -30,12 +30,14 @@ class Inputs:
         entry: the catalog entry of the architecture.
         records: the samples of both splits.
         images: their pictures.
+        row_tokens: into how long rows samples may be packed, by the resolver's estimate of memory; None: it sets none.
     """
 
     run: ResolvedRun
     entry: CatalogEntry
     records: list[Record]
     images: Images
+    row_tokens: int | None = None
 
 
 def every_two_seconds(what: str, say: Callable[[str], None]) -> Callable[[int, int], None]:
@@ -58,7 +60,8 @@ def read_inputs(directory: RunDirectory, say: Callable[[str], None]) -> Inputs:
         SettingsError: the run is not resolved, or asks for what cannot be trained yet.
         DataError: pictures are gone or have changed since validation.
     """
-    run = resolution_of(directory).run
+    resolution = resolution_of(directory)
+    run = resolution.run
     if run.training_mode == "SFT" and ranks.world() > 1 and run.early_stopping_metric != "loss":
         raise SettingsError(
             Problem("airtune.earlyStoppingMetric", "answers cannot be generated while a model is divided among devices",
@@ -78,4 +81,4 @@ def read_inputs(directory: RunDirectory, say: Callable[[str], None]) -> Inputs:
     images = Images(root)
     if ranks.is_main():  # the others hold a picture against its digest when they read it
         images.verify(records, every_two_seconds("pictures held against what was validated", say))
-    return Inputs(run, entry(run.architecture), records, images)
+    return Inputs(run, entry(run.architecture), records, images, resolution.estimate.get("row_tokens"))
