@@ -235,6 +235,40 @@ def test_a_run_told_to_stop_while_it_encodes_ends_with_75_and_goes_on_where_it_w
     assert counted["encoded"] == TRAIN + VALIDATION - kept
 
 
+def test_a_picture_that_cannot_be_read_is_left_to_the_loop_which_names_its_sample(bench: Bench) -> None:
+    from airtune.datasets.images import Images
+    from airtune.errors import DataError
+
+    real, spoilt = Images.verify, bench.records[2]
+
+    def verify(self: Any, *args: Any) -> int:
+        count = real(self, *args)
+        path = bench.tmp_path / "data" / spoilt.images[0]
+        path.write_bytes(path.read_bytes() + b"changed since it was held against its digest")
+        return count
+
+    bench.patch.setattr(Images, "verify", verify)
+    directory = bench.make()
+    with pytest.raises(DataError, match=f"{spoilt.images[0]}: the file is not the one that was validated"):
+        bench.train(directory)
+    assert "10 pictures encoded in" in log_of(directory)
+
+
+def test_the_processes_of_a_machine_encode_a_part_each(bench: Bench, counted: Counter[str]) -> None:
+    from airtune.training import ranks
+
+    cold = bench.train(epochs=2)
+    bench.home("another-machine")
+    kept = []
+    for place in ((0, 2), (1, 2)):
+        bench.patch.setattr(ranks, "place_here", lambda place=place: place)
+        counted.clear()
+        assert outcome(bench.train(epochs=2)) == outcome(cold)
+        kept.append(len(files_of(bench.tmp_path / "another-machine")))
+    assert kept == [6, TRAIN + VALIDATION]
+    assert counted["encoded"] == 5, "the second finds what the first has kept"
+
+
 def test_full_fine_tuning_keeps_no_features(bench: Bench, counted: Counter[str]) -> None:
     bench.train(training_mode="SFT", epochs=1)
     assert counted["encoded"] == 0
