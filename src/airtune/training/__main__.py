@@ -15,6 +15,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from airtune.errors import AirtuneError, DefectError, Problem, StoreError
@@ -83,6 +84,7 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     from airtune.modeling.loading import load_model, load_processor
     from airtune.modeling.vision_features import picture_encoder
     from airtune.training import checkpoints, sharding
+    from airtune.training.accelerations import accelerate
     from airtune.training.features.identity import identity
     from airtune.training.features.keeping import kept_features
     from airtune.training.journal import Journal
@@ -192,6 +194,10 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
         around=around,
         seeing=seeing,
     )
+    faster = accelerate(trainer, packed=remedies.batching.row_tokens is not None)
+    check.note("accelerations", [asdict(each) for each in faster])
+    for each in faster:
+        log.info(str(each))
     trainer.add_callback(check)
     trainer.add_callback(Probe(trainer, [chosen.lengths[record.id] for record in chosen.train]))
     try:

@@ -10,6 +10,7 @@ import torch
 from transformers import TrainingArguments, set_seed
 
 from airtune.runspec.resolved import ResolvedRun
+from airtune.training.accelerations import fused
 from airtune.training.schedule import rate_factor, warmup_steps
 
 OPTIMIZERS: Final[dict[str, type[torch.optim.Optimizer]]] = {"AdamW": torch.optim.AdamW, "Adam": torch.optim.Adam}
@@ -38,7 +39,7 @@ def optimizer_and_settings(
 ) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
     """The optimizer's class and its settings; the weight decay is set per group of parameters by the trainer."""
     settings: dict[str, Any] = {"lr": run.learning_rate, "betas": BETAS, "eps": EPSILON}
-    if device.type == "cuda":
+    if fused(OPTIMIZERS[run.optimizer], device).used:
         settings["fused"] = True
     return OPTIMIZERS[run.optimizer], settings
 

@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 from airtune.training import ranks
 from airtune.training.out_of_memory import give_back, is_out_of_memory
 from airtune.training.pace import peak_bytes
-from airtune.training.random_states import RandomStates
+from airtune.training.random_states import untouched
 from airtune.training.samples import FAILURE, ROWS, SAMPLE_IDS
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Probe(TrainerCallback):  # type: ignore[misc]
         """What came of it: nothing, or memory that ran out."""
         trainer = self._trainer
         try:
-            with _untouched(trainer.model), _moments(trainer), _gradients(trainer):
+            with untouched(trainer.model), _moments(trainer), _gradients(trainer):
                 self._pass(row)
         except Exception as error:
             if not is_out_of_memory(error):
@@ -118,21 +118,6 @@ class Probe(TrainerCallback):  # type: ignore[misc]
         alone = model.no_sync() if isinstance(model, DistributedDataParallel) else contextlib.nullcontext()
         with alone:
             trainer.training_step(model, {ROWS: [row]}, torch.tensor(len(row.targets), device=trainer.args.device))
-
-
-@contextlib.contextmanager
-def _untouched(model: Any) -> Iterator[None]:
-    """Random states, buffers and gradients are afterwards as they were before."""
-    states = RandomStates.now()
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
-        model.zero_grad(set_to_none=True)
-        states.put_back()
 
 
 @contextlib.contextmanager

@@ -1,8 +1,10 @@
-"""The random states of this process, kept and put back."""
+"""The random states of this process, and what else a pass through the model changes, kept and put back."""
 
 from __future__ import annotations
 
+import contextlib
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,3 +34,18 @@ class RandomStates:
         torch.set_rng_state(self.cpu)
         if self.cuda:
             torch.cuda.set_rng_state_all(self.cuda)
+
+
+@contextlib.contextmanager
+def untouched(model: Any) -> Iterator[None]:
+    """Random states, buffers and gradients are afterwards as they were before."""
+    states = RandomStates.now()
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+        model.zero_grad(set_to_none=True)
+        states.put_back()

@@ -113,6 +113,11 @@ class SelfCheck(TrainerCallback):  # type: ignore[misc]
         )
         self._check_sample(self.report["sample"])
 
+    def note(self, name: str, finding: Any) -> None:
+        """Adds what others have found to the report."""
+        self.report[name] = finding
+        self._write(self.report)
+
     def watch_first_step(self, model: nn.Module) -> None:
         """Notes which modules take part in the first forward and backward pass.
 

@@ -228,12 +228,13 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
             waiting = self.accelerator.no_sync(model) if more else contextlib.nullcontext()
             self.pass_tokens = row.tokens
             with waiting:
-                share = self._row_loss(model, row) / num_items_in_batch * self.accelerator.num_processes
+                share = self.row_loss(model, row) / num_items_in_batch * self.accelerator.num_processes
                 self.accelerator.backward(share)
             loss += share.detach()
         return loss
 
-    def _row_loss(self, model: Any, row: Row) -> torch.Tensor:
+    def row_loss(self, model: Any, row: Row) -> torch.Tensor:
+        """The summed token losses of one row, in the run's precision."""
         row = row.to(self.args.device)
         if self._seeing is not None:
             row = row.encoded(self._seeing)
@@ -341,7 +342,7 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
             self.eval_dataset,
             size=self.args.eval_batch_size,
             collate=self.data_collator,
-            loss_of=lambda row: self._row_loss(self.model, row),
+            loss_of=lambda row: self.row_loss(self.model, row),
             pause=self._pause_in_evaluation,
             in_step=self.is_fsdp_enabled,
         )
