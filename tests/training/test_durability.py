@@ -92,11 +92,11 @@ def forget_the_end(directory: RunDirectory) -> None:
     (directory.workspace / "training" / "result.json").unlink()
 
 
-def test_told_to_stop_before_or_in_the_probe_nothing_is_trained(make_run: MakeRun) -> None:
-    directory = make_run(**SETTINGS)
+def test_told_to_stop_when_the_probe_begins_nothing_is_trained(make_run: MakeRun) -> None:
+    directory = make_run(**SETTINGS, training_mode="SFT")
     with (
         real_signals() as stop,
-        when_said("part ", terminate),
+        when_said("fused AdamW", terminate),  # the last word before the probe
         pytest.raises(PreemptedError, match="nothing was lost") as caught,
     ):
         train(directory, stop)

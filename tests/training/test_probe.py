@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tiny_models import make_tiny
+from training_runs import draw_dataset, record, resolved, write_run
 
 from airtune.errors import ExitCode
 
@@ -113,18 +114,21 @@ def test_16_a_run_that_does_not_fit_is_cut_smaller_and_trains_the_same(
     small = make_run(batch_size=2, gradient_accumulation=4, **settings)
     large, later = (make_run(batch_size=8, checkpoints_kept=1, **settings) for _ in range(2))
     never = make_run(batch_size=2, train=2, validation=0, words=1000, **padded)
+    packed, alike = (questions_of_one_picture(tmp_path, number) for number in (1, 2))
     mib = 2**20
     given = [
         {"uri": small.uri, "room": None, "after": 0},
         {"uri": large.uri, "room": 75 * mib, "after": 0},  # a pass of 8 samples takes 195 MiB, of 4 100, of 2 50
         {"uri": later.uri, "room": 75 * mib, "after": 1},
         {"uri": never.uri, "room": 15 * mib, "after": 0},
+        {"uri": alike.uri, "room": None, "after": 0},
+        {"uri": packed.uri, "room": 120 * mib, "after": 0},
     ]
     ended = subprocess.run(
         [sys.executable, str(SUPPORT / "starved.py"), json.dumps(given)],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
-    assert json.loads(ended.stdout.splitlines()[-1]) == [0, 0, 0, 71], ended.stdout + ended.stderr
+    assert json.loads(ended.stdout.splitlines()[-1]) == [0, 0, 0, 71, 0, 0], ended.stdout + ended.stderr
 
     # found before the first step: the very weights of the run that was asked to be cut up like this
     assert remedies(large) == [("before step 1", "4 x 2 samples"), ("before step 1", "2 x 4 samples")]
@@ -152,6 +156,24 @@ def test_16_a_run_that_does_not_fit_is_cut_smaller_and_trains_the_same(
     assert "tried in vain: 1 x 2" in said["message"]
     assert "in this order: quantization NF4; a smaller model or a larger GPU" in said["message"]
 
+    # samples that share a row share a shorter one; the micro-batch stays as it was asked
+    whole = alike.read_json("training/batching.json")["probe"]["tokens"]
+    assert remedies(packed)[0][1] == f"8 x 1 samples, at most {whole // 2:,} tokens a row"
+    assert packed.read_json("training/result.json")["batching"]["batch_size"] == 8
+    assert rows(packed)[0]["loss"] == pytest.approx(rows(alike)[0]["loss"], rel=1e-6)
+    assert rows(packed)[0]["grad_norm"] == pytest.approx(rows(alike)[0]["grad_norm"], rel=1e-5)
+
+
+def questions_of_one_picture(folder: Path, number: int) -> Any:
+    """A run of eight long questions that share what they begin with: one row of one micro-batch."""
+    draw_dataset(folder / "one", train=1, validation=0)
+    records = [
+        record(folder / "one", "images/0.png", "train", f"({question}){' why' * 260}", "red", question)
+        for question in range(8)
+    ]
+    run = resolved(batch_size=8, epochs=1)
+    return write_run((folder / "packed").as_uri(), f"packed-{number}", run, records, folder / "one")
+
 
 def test_the_next_try_begins_with_what_was_found(make_run: Callable[..., Any]) -> None:
     from airtune.training.batching import Batching
@@ -160,8 +182,6 @@ def test_the_next_try_begins_with_what_was_found(make_run: Callable[..., Any]) -
     directory, said = make_run(batch_size=6), []
 
     def remedies_of(batch_size: int = 6, devices: int = 1) -> Remedies:
-        from training_runs import resolved
-
         return Remedies(directory, resolved(batch_size=batch_size), longest=70, say=said.append, devices=devices)
 
     remedies_of().take("step 4", "out of memory", 400)
@@ -193,8 +213,6 @@ def test_out_of_memory_is_told_from_other_errors(error: Exception, memory: bool)
 
 
 def test_a_gpu_that_is_too_small_is_told_what_to_do_in_order() -> None:
-    from training_runs import resolved
-
     from airtune.training.out_of_memory import too_large
 
     error = too_large(resolved(training_mode="SFT"), "CUDA out of memory")
