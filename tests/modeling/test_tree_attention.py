@@ -142,3 +142,37 @@ def test_what_cannot_share_a_row_is_padded() -> None:
     text.layer_types = ["full_attention"]
     assert tree_attention(model, known) is not None
     assert tree_attention(OfItsOwn(), known) is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEQUENCES, st.integers(1, 9), st.booleans())
+def test_branch_by_branch_attention_is_that_of_the_whole_mask(
+    sequences: list[list[int]], window: int, both_ways: bool
+) -> None:
+    """And no pair is computed whose key no token of the branch may see."""
+    from types import SimpleNamespace
+
+    import torch
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    from airtune.modeling.branch_attention import _STRETCHES, branch_attention
+    from airtune.modeling.tree_attention import FULL, SLIDING, TreeAttention
+
+    whole_pictures = [[token for each in line for token in ((2, 2, 1) if each == 2 else (each,))] for line in sequences]
+    tree, paths = a_tree(whole_pictures)
+    length = len(tree.end)
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, heads, length, 8, dtype=torch.float64) for heads in (4, 2, 2))
+    layer: Any = SimpleNamespace(num_key_value_groups=2, is_causal=True)
+    by_branches = TreeAttention("branches", window, both_ways).masks(tree)
+    whole = TreeAttention("boolean", window, both_ways).masks(tree)
+    for kind in (FULL, SLIDING):
+        stretches = getattr(by_branches[kind], _STRETCHES)
+        assert sum(stretch.end - stretch.begin for stretch in stretches) == length
+        assert len(stretches) == len({path[-1] for path in paths if tree.end[path[-1]] == path[-1] + 1})
+        found, _ = branch_attention(layer, query, key, value, by_branches[kind])
+        wanted, _ = sdpa_attention_forward(layer, query, key, value, whole[kind])
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+        for stretch in stretches:
+            rows = whole[FULL][0, 0, stretch.begin : stretch.end]
+            assert set(stretch.seen.tolist()) == set(rows.any(0).nonzero().flatten().tolist())

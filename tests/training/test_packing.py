@@ -119,13 +119,20 @@ SAMPLE = st.tuples(
 
 
 @settings(max_examples=30, deadline=None)
-@given(batch=st.lists(SAMPLE, min_size=1, max_size=7), row_tokens=st.sampled_from([1, 300, 16_384]))
-def test_loss_and_gradients_are_those_of_the_padded_batch(lora: Bench, batch: list[Shown], row_tokens: int) -> None:
+@given(
+    batch=st.lists(SAMPLE, min_size=1, max_size=7),
+    row_tokens=st.sampled_from([1, 300, 16_384]),
+    form=st.sampled_from(["branches", "boolean"]),
+)
+def test_loss_and_gradients_are_those_of_the_padded_batch(
+    lora: Bench, batch: list[Shown], row_tokens: int, form: Any
+) -> None:
     """Whatever samples share: nothing, a beginning, pictures, everything; in one row, or in several."""
     from dataclasses import replace
 
     packer = lora.packer
-    lora.packer = replace(packer, row_tokens=row_tokens)
+    assert packer.attention.form == "branches"
+    lora.packer = replace(packer, row_tokens=row_tokens, attention=replace(packer.attention, form=form))
     try:
         padded, packed, rows = lora.both(batch)
     finally:

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
 
+from airtune.modeling.branch_attention import IMPLEMENTATION, with_stretches
+
 if TYPE_CHECKING:
     from airtune.catalog.entry import CatalogEntry
 
 Sees = Callable[[Any, Any, Any, Any], torch.Tensor]
 """Whether a token sees another: of (batch, head, query, key), as FlexAttention asks."""
 
-Form = Literal["boolean", "additive", "blocks"]
+Form = Literal["boolean", "additive", "blocks", "branches"]
 
 FULL: Final = "full_attention"
 SLIDING: Final = "sliding_attention"
@@ -27,7 +29,9 @@ SLIDING: Final = "sliding_attention"
 _TAKES_MASKS_BY_LAYER: Final = frozenset({"gemma4_text", "qwen2", "qwen3", "qwen2_5_vl_text"})
 """Language models that take one mask for layers that see everything and one for layers that see a window."""
 
-_FORMS: Final[dict[str, Form]] = {"sdpa": "boolean", "eager": "additive", "flex_attention": "blocks"}
+_FORMS: Final[dict[str, Form]] = {
+    "sdpa": "boolean", "eager": "additive", "flex_attention": "blocks", IMPLEMENTATION: "branches",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,8 @@ class TreeAttention:
     """How a model is told who sees whom in a tree.
 
     Attributes:
-        form: ``boolean`` (SDPA), ``additive`` (eager) or ``blocks`` (FlexAttention).
+        form: ``boolean`` (SDPA), ``additive`` (eager), ``blocks`` (FlexAttention) or ``branches`` (SDPA, branch by
+            branch, see :mod:`airtune.modeling.branch_attention`).
         window: how many tokens back the layers with a sliding window see, their own included; None: no such layers.
         pictures_both_ways: whether, in layers with a window, the tokens of a picture see those after them, too.
     """
@@ -63,6 +68,11 @@ class TreeAttention:
     form: Form
     window: int | None = None
     pictures_both_ways: bool = False
+
+    @property
+    def sparse(self) -> bool:
+        """Whether pairs that nobody sees cost nothing."""
+        return self.form in ("blocks", "branches")
 
     def masks(self, tree: Tree) -> Any:
         """The ``attention_mask`` of a row of shape (1, t): a mask, or one for each type of layer."""
@@ -81,6 +91,8 @@ class TreeAttention:
         mask = sees(0, 0, place[:, None], place[None, :])[None, None]
         if self.form == "boolean":
             return mask
+        if self.form == "branches":
+            return with_stretches(mask, tree)
         return torch.zeros(mask.shape, device=device).masked_fill_(~mask, torch.finfo(torch.float32).min)
 
 

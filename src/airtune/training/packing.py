@@ -8,13 +8,14 @@ is the sum of what the samples ask of it: loss and gradients are those of the pa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 
+from airtune.modeling.branch_attention import go_by_branches
 from airtune.modeling.encoding import IGNORED, NO_PICTURE, Encoded, Vision, token_level
 from airtune.modeling.parts import count_by_part, plain_name
 from airtune.modeling.positions import Positions
@@ -57,10 +58,13 @@ class Packer:
 
     @classmethod
     def of(cls, model: Any, entry: CatalogEntry, row_tokens: int = ROW_TOKENS) -> Packer | None:
-        """The packer for a model; None where its samples cannot share a row."""
+        """The packer for a model; None where its samples cannot share a row. On the CPU it goes by branches then."""
         attention = tree_attention(model, entry)
         if attention is None:
             return None
+        if attention.form == "boolean" and model.device.type == "cpu":
+            go_by_branches(model)
+            attention = replace(attention, form="branches")
         return cls(attention, Positions(model), row_tokens, _pair_cost(model, entry, attention))
 
     def rows(self, samples: Sequence[Encoded], digests: Sequence[tuple[str, ...]]) -> list[Row]:
@@ -180,9 +184,9 @@ def _pair_cost(model: Any, entry: CatalogEntry, attention: TreeAttention) -> flo
     """Multiplications of attention per pair of tokens over those of the layers per token.
 
     Per pair and layer the scores and the weighted sum take two for each number of a query; per token the layers take
-    one for each of their numbers. FlexAttention leaves out what is masked: there a pair that nobody sees costs nothing.
+    one for each of their numbers. Where what is masked is left out, a longer row costs the others nothing.
     """
-    if attention.form == "blocks":
+    if attention.sparse:
         return 0.0
     queries = [
         module.q_proj.out_features
