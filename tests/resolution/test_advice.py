@@ -69,6 +69,7 @@ def test_a_usual_run_has_only_the_warning_about_the_prompt(warn: Warn) -> None:
         ({"device": gpu(16, 7.5)}, "older than Ampere"),
         ({"batch-size": 1, "gradient-accumulation": 1}, "The effective batch is 1"),
         ({"epochs": 300}, "300 epochs"),
+        ({"early-stopping-metric": "token_f1", "early-stopping-patience": 0}, "earlyStoppingMetric token_f1 has no"),
         ({"max-new-tokens": 5}, "cuts long answers off"),
         ({"device": gpu(0.6)}, "are needed and the GPU has 0.6; one sample at a time"),
         ({"device": gpu(0.6)}, "In this order: lower batchSize"),

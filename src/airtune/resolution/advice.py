@@ -109,6 +109,8 @@ def _learning(run: ResolvedRun) -> Iterator[str]:
         yield f"The effective batch is {effective}: 8 to 16 suits most runs."
     if run.epochs > _MANY_EPOCHS:
         yield f"{run.epochs} epochs: beyond about {_MANY_EPOCHS} a model tends to overfit."
+    if run.early_stopping_metric != "loss" and run.early_stopping_patience is None:
+        yield f"earlyStoppingMetric {run.early_stopping_metric} has no effect: earlyStoppingPatience is 0."
 
 
 def _answers(run: ResolvedRun, around: Surroundings) -> Iterator[str]:
