@@ -204,10 +204,17 @@ def foreign_base(tmp_path: Path) -> Callable[[str], str]:
 
 
 def test_a_base_model_that_nothing_trains_is_refused(make_run: Make, foreign_base: Callable[[str], str]) -> None:
+    base = foreign_base("llama")
+    path = Path(base.removeprefix("file://")) / "config.json"
+    config = json.loads(path.read_text())
+    del config["vision_config"]
+    path.write_text(json.dumps(config))
     with pytest.raises(SettingsError) as caught:
-        resolve(make_run(**{"base-model": foreign_base("llama")}))
+        resolve(make_run(**{"base-model": base}))
     message = str(caught.value)
     assert "the base model is a 'llama', which no architecture of the catalog trains" in message
+    assert "its config.json describes no vision encoder" in message
+    assert "add include/configs/catalog/KEY.yaml" in message
     assert "qwen3_vl" in message
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from airtune.catalog.checking import check
-from airtune.catalog.registry import entry as catalog_entry
+from airtune.catalog.registry import entry_of, find
 from airtune.datasets.record import Record
 from airtune.errors import AirtuneError
 from airtune.runspec.document import RunDocument
@@ -69,7 +69,9 @@ def settings(mode: Mode) -> dict[str, Any]:
 
 def refusal(architecture: str, mode: Mode) -> str | None:
     """What the catalog says against a run.json that asks for this mode; None when nothing."""
-    entry = catalog_entry(architecture)
+    entry = find(architecture)
+    if entry is None:  # derived from the model's own files
+        return None
     document = RunDocument.from_object(json.loads(_RUN.read_text(encoding="utf-8")))
     asked: dict[str, Any] = {"architecture": architecture, "size": next(iter(entry.sizes)), "mode": mode}
     if mode in ("NF4", "FP4"):
@@ -178,7 +180,7 @@ def say_again(workspace: Path) -> dict[str, float]:
     cell = json.loads((workspace / "cell.json").read_text())
     directory = RunDirectory.open(cell["uri"])
     run = Resolution.from_json(directory.store.read(layout.RESOLUTION)).run
-    entry = catalog_entry(run.architecture)
+    entry = entry_of(run)
     base = Path(run.base_model.removeprefix("file://"))
     adapter = workspace / layout.MODEL_ADAPTER
     folder = base if adapter.is_dir() else workspace / layout.MODEL_FULL

@@ -21,6 +21,17 @@ loaders. NF4 and FP4 are LoRA on weights in 4 bit.
 
 """
 
+_UNKNOWN = """
+## A model that is not in the catalog
+
+`airtune.baseModel` may name a model of another type, in a folder or in a store. Where its config.json and the names of
+its weights leave no doubt (one vision encoder, one language model of plain linear layers, and what joins them), airtune
+derives an entry from them: LoRA on the language model's linear layers, 4 bit for the language model alone, samples
+padded. The derived entry stands in `resolution.json` and a warning says so. Anything else is refused with the reason
+and with the file and the keys to add: `include/configs/catalog/<key>.yaml`, where every key is explained by the entries
+that are there and by `airtune.catalog.entry.CatalogEntry`.
+"""
+
 
 def document(cells: Sequence[Cell]) -> str:
     """The page's text."""
@@ -33,7 +44,7 @@ def document(cells: Sequence[Cell]) -> str:
     )
     text += "vision tower sees is computed once a picture. *Videos*: as the platform has it.\n"
     text += "\n## In words\n\n" + "\n".join(line for entry in catalog.values() for line in _words(entry, cells)) + "\n"
-    return text
+    return text + _UNKNOWN
 
 
 def _of(entry: CatalogEntry, cells: Sequence[Cell], mode: str) -> list[Cell]:

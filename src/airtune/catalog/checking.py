@@ -61,6 +61,8 @@ def check_raw(raw: Any, blocks: Mapping[BlockName, int]) -> list[Problem]:
     if not isinstance(name, str) or not name.strip():
         return []
     entry = find(name)
+    if entry is None and isinstance(asked("model.airtune.baseModel"), str):
+        return []  # the base model's own files decide, when they are looked at
     if entry is None:
         return [unknown_architecture(name, place("model.architecture.name"))]
     problems = []

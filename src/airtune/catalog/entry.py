@@ -70,7 +70,7 @@ class CatalogEntry(_Strict):
         model_type: ``model_type`` in the base model's config.json.
         native_model_types: further model types that transformers loads natively for this architecture.
         hf_class: the class in transformers.
-        sizes: published sizes by name.
+        sizes: published sizes by name; none for a derived entry.
         modes: training modes that are allowed.
         video: whether it takes videos.
         remote_code: whether loading a model of ``model_type`` runs code that does not come with transformers; models
@@ -83,6 +83,7 @@ class CatalogEntry(_Strict):
         packing: whether samples may share one row (not with recurrent layers); models that bring code of their own and
             attention that takes no mask are padded all the same.
         vision_features: whether its forward takes pictures as features that its frozen tower made before.
+        derived: whether it was derived from a model's own files, see :mod:`airtune.catalog.derivation`.
         note: anything a user should know, in a sentence.
     """
 
@@ -91,7 +92,7 @@ class CatalogEntry(_Strict):
     model_type: str
     native_model_types: tuple[str, ...] = Field(default=(), strict=False)
     hf_class: str
-    sizes: dict[str, Size] = Field(min_length=1)
+    sizes: dict[str, Size]
     modes: tuple[TrainingMode, ...] = Field(strict=False, min_length=1)
     video: bool
     remote_code: bool = False
@@ -101,6 +102,7 @@ class CatalogEntry(_Strict):
     quantization_skip: tuple[str, ...] = Field(strict=False, min_length=1)
     packing: bool = True
     vision_features: bool = False
+    derived: bool = False
     note: str | None = None
 
     @property

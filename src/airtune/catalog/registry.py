@@ -19,6 +19,8 @@ from airtune.errors import Problem, SettingsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airtune.runspec.resolved import ResolvedRun
+
 
 def load_catalog() -> Mapping[str, CatalogEntry]:
     """All entries by key, from ``include/configs/catalog/*.yaml``; read once per folder and process.
@@ -44,6 +46,13 @@ def entry(name: str, *, where: str = "architecture.name") -> CatalogEntry:
     if found is None:
         raise SettingsError(unknown_architecture(name, where))
     return found
+
+
+def entry_of(run: ResolvedRun) -> CatalogEntry:
+    """The entry of a resolved run: the catalog's, or the one that was derived for it and stands in its resolution."""
+    if run.derived_entry is not None:
+        return CatalogEntry.model_validate(run.derived_entry)
+    return entry(run.architecture)
 
 
 def entry_for_model_type(model_type: str, *, hint: str | None = None) -> CatalogEntry | None:
@@ -103,6 +112,8 @@ def _load(folder: Path) -> Mapping[str, CatalogEntry]:
             continue
         if loaded.key != path.stem:
             problems.append(Problem(str(path), "the key differs from the file's name", value=loaded.key))
+        if not loaded.sizes:
+            problems.append(Problem(f"{path}: sizes", "an entry of the catalog has at least one published size"))
         entries[loaded.key] = loaded
     if problems:
         raise SettingsError(problems)

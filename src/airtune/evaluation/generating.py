@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from airtune.answering.answerer import Answerer, Reply
 from airtune.answering.scoring import score
-from airtune.catalog.registry import entry as catalog_entry
+from airtune.catalog.registry import entry_of
 from airtune.datasets.images import Images
 from airtune.datasets.record import Record
 from airtune.errors import PreemptedError, Problem
@@ -39,7 +39,7 @@ class Generating:
     def __init__(self, evaluation: Evaluation, answers: PredictionFile) -> None:
         self._evaluation = evaluation
         self._answers = answers
-        self._entry = catalog_entry(evaluation.resolved.architecture)
+        self._entry = entry_of(evaluation.resolved)
         self._processor = load_processor(evaluation.contestants.base, evaluation.resolved, entry=self._entry)
         self._images = Images(evaluation.facts["root_uri"])
         self._orphan = Orphan()

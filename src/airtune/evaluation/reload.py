@@ -16,7 +16,6 @@ from typing import Any
 
 from airtune.answering.answerer import Answerer
 from airtune.answering.decoding import greedy
-from airtune.catalog.registry import entry as catalog_entry
 from airtune.datasets.images import Images
 from airtune.datasets.record import read_records
 from airtune.errors import DefectError, Problem
@@ -24,6 +23,7 @@ from airtune.evaluation.contestants import Contestants, loaded
 from airtune.evaluation.progress import Progress
 from airtune.evaluation.versions import versions
 from airtune.launch import exit_code_of
+from airtune.modeling.base_model import entry_for
 from airtune.modeling.conversation import stop_token_ids
 from airtune.modeling.encoding import Encoder
 from airtune.modeling.loading import load_processor
@@ -48,7 +48,7 @@ def answer_from_bundle(bundle: Path, workspace: Path) -> dict[str, Any]:
     where = f"{layout.MODEL_FULL}/{layout.RUN_JSON}"
     spec = RunDocument.parse((full / layout.RUN_JSON).read_bytes(), where=where).spec
     run = as_published(spec, where)
-    entry = catalog_entry(run.architecture)
+    entry = entry_for(run.architecture, full)
     records = read_records(workspace / layout.RECORDS, "validation")
     facts = json.loads((workspace / layout.FACTS).read_bytes())
     has_adapter = adapter.is_dir()

@@ -10,6 +10,9 @@ import shutil
 from pathlib import Path
 from typing import Any, Final
 
+from airtune.catalog.derivation import NotDerivableError, derive
+from airtune.catalog.entry import CatalogEntry
+from airtune.catalog.registry import find
 from airtune.environment import Environment
 from airtune.errors import NotPermittedError, Problem, SettingsError, StoreError
 from airtune.stores.base import ObjectInfo, ProgressCallback
@@ -49,6 +52,30 @@ def fetch_base_model(
                     fix="give the folder that holds config.json, model.safetensors and the tokenizer")
         )  # fmt: skip
     return folder
+
+
+def entry_for(architecture: str, folder: Path) -> CatalogEntry:
+    """The catalog's entry of an architecture, or the one that a model's own files give, as they did for its training.
+
+    Raises:
+        SettingsError: the catalog does not have it, and the files leave doubt.
+    """
+    from safetensors import safe_open
+
+    found = find(architecture)
+    if found is not None:
+        return found
+    shapes: list[tuple[str, tuple[int, ...]]] = []
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(str(file), framework="pt") as weights:
+            shapes += [(name, tuple(weights.get_slice(name).get_shape())) for name in weights.keys()]  # noqa: SIM118
+    try:
+        return derive(json.loads((folder / CONFIG).read_text(encoding="utf-8")), shapes)
+    except (NotDerivableError, OSError, ValueError) as error:
+        raise SettingsError(
+            Problem("architecture.name", f"is in no catalog, and its files leave doubt where its parts are: {error}",
+                    value=architecture)
+        ) from error  # fmt: skip
 
 
 def model_type_of(folder: Path) -> str | None:

@@ -105,6 +105,7 @@ def resolve_settings(document: RunDocument, around: Surroundings) -> Resolution:
         feature_cache=spec.model.feature_cache,
         dataset_source=around.data.root_uri,
         dataset_format=around.data.format,
+        derived_entry=entry.to_json() if entry.derived else None,
         shuffle=ledger.default("dataset.shuffle", spec.dataset.shuffle, True, "the order is drawn anew each epoch"),
         **_learning(spec, ledger, around, band(parameters or 1), mode),
         **_limits(spec, ledger, around, parameters),

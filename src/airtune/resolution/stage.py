@@ -80,7 +80,7 @@ def resolution_of(run: RunDirectory, device: Device | None = None) -> Resolution
         data=DataFacts.from_json(run.read_json(layout.FACTS)),
         base=base,
         device=device or find_device(),
-        architecture=choose(document, base.model_type),
+        architecture=choose(document, base.model_type, base),
         records=_records(run),
         devices=max(1, Environment.read().gpus or 1),
     )

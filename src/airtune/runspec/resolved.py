@@ -68,6 +68,8 @@ class ResolvedRun(_Frozen):
         user_prompt: the user's text for tasks whose samples bring none.
         base_model: URI (or hub id) of the model that is trained.
         architecture: catalog key.
+        derived_entry: where the architecture's parts are, when the catalog does not have it and they were derived from
+            the model's own files; see :mod:`airtune.catalog.derivation`.
         size: size as the catalog or the user names it.
         parameters: number of parameters of the base model.
         training_mode: LoRA, or SFT (every parameter is trained).
@@ -132,6 +134,7 @@ class ResolvedRun(_Frozen):
     dataset_source: str
     dataset_format: str
     shuffle: bool = True
+    derived_entry: dict[str, Any] | None = None
     devices: int = Field(default=1, ge=1)
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from airtune.catalog.entry import CatalogEntry
-from airtune.catalog.registry import entry
+from airtune.catalog.registry import entry_of
 from airtune.datasets.images import Images
 from airtune.datasets.record import Record, read_records
 from airtune.errors import DataError, Problem, SettingsError
@@ -81,4 +81,4 @@ def read_inputs(directory: RunDirectory, say: Callable[[str], None]) -> Inputs:
     images = Images(root)
     if ranks.is_main():  # the others hold a picture against its digest when they read it
         images.verify(records, every_two_seconds("pictures held against what was validated", say))
-    return Inputs(run, entry(run.architecture), records, images, resolution.estimate.get("row_tokens"))
+    return Inputs(run, entry_of(run), records, images, resolution.estimate.get("row_tokens"))

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.trainer import SCHEDULER_NAME
 
-from airtune.catalog.registry import entry
+from airtune.catalog.registry import entry_of
 from airtune.errors import DefectError, DivergedError, Problem
 from airtune.modeling.vision_features import PictureEncoder
 from airtune.runspec.resolved import ResolvedRun
@@ -313,7 +313,7 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
             self.accelerator.native_amp = True
             self.accelerator.scaler = torch.amp.GradScaler("cpu")
         if sharding.is_asked_for():
-            sharding.set_up(self.accelerator, self.model, self.run, entry(self.run.architecture))
+            sharding.set_up(self.accelerator, self.model, self.run, entry_of(self.run))
             self.is_fsdp_enabled = True
             # Gradients are exchanged with each pass: to wait with it, each device would have to keep all of them.
             self.accelerator.gradient_state.plugin_kwargs["sync_each_batch"] = True
