@@ -130,14 +130,21 @@ def test_05_loading_in_4_bit_turns_nothing_that_is_not_quantised_into_float32(as
     assert pieces.model.get_base_model().get_input_embeddings().weight.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("outside", [True, False])
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_06_a_frozen_vision_tower_takes_no_part_in_the_backward_pass(assemble: Assemble, checkpointing: bool) -> None:
-    """Also with gradient checkpointing, whose hooks would draw it in; equal gradients: tests/modeling/test_parts.py."""
-    pieces = assemble(gradient_checkpointing=checkpointing, train=4, epochs=1)
+def test_06_a_frozen_vision_tower_takes_no_part_in_the_backward_pass(
+    assemble: Assemble, checkpointing: bool, outside: bool
+) -> None:
+    """Inside the model's forward, too, where hooks would draw it in; equal gradients: tests/modeling/test_parts.py."""
+    pieces = assemble(gradient_checkpointing=checkpointing, train=4, validation=0, epochs=1)
+    if not outside:
+        pieces.trainer._seeing = None  # an architecture that takes no features: pictures go through the forward
+        tower = pieces.model.get_base_model().model.visual
+        tower.patch_embed.register_forward_hook(lambda module, given, made: made.requires_grad_(True))
     check = watched(pieces)
     pieces.fit()
     assert check.report["vision_modules"]["in_backward"] == 0
-    assert check.report["vision_modules"]["all"] > 20
+    assert check.report["vision_modules"]["ran"] == check.report["vision_modules"]["all"] > 20
     assert check.report["gradients"]["without_gradient"] == []
 
 
