@@ -100,6 +100,6 @@ def test_lengths_are_those_of_the_encoder(tmp_path: Any, run_of: Any) -> None:
         if record.split == "train"
     ]
     assert found.exact
-    assert [found.of(sample) for sample in found.samples] == pytest.approx(real, abs=1)
+    assert [found.of(sample) for sample in found.samples] == real
     answers = [len(encoder.target_ids(record.target)) for record in records if record.split == "train"]
-    assert [sample.answer for sample in found.samples] == pytest.approx(answers, abs=1)
+    assert [sample.answer for sample in found.samples] == answers

@@ -180,24 +180,23 @@ def lengths_of(records: Iterable[Record], run: ResolvedRun, texts: TextRule, pic
             continue
         shown = [(digest, pictures(record.width, record.height)) for digest in record.image_digests]
         exact = exact and all(picture.exact for _, picture in shown)
-        # The placeholder that the chat template writes for each picture becomes the picture's tokens.
-        question = texts(record.prompt) + texts.around - len(shown)
+        question = texts(record.prompt) + texts.after
         samples.append(Sample(tuple(shown), question, texts(record.target) + texts.end))
-    return Lengths(texts(run.system_prompt), tuple(samples), exact)
+    return Lengths(texts(run.system_prompt) + texts.before, tuple(samples), exact)
 
 
 def guessed(data: DataFacts, run: ResolvedRun, texts: TextRule, pictures: PictureRule) -> Lengths:
     """Long samples, all alike, where only the dataset's facts are known."""
     edge = round((data.image_pixels or 0) ** 0.5)
     shown = [pictures(edge, edge)] * data.images_per_sample if edge else []
-    question = texts("x" * round(data.prompt_characters or 0)) + texts.around - len(shown)
+    question = texts("x" * round(data.prompt_characters or 0)) + texts.after
     answer = texts("x" * round(data.target_characters or 0)) + texts.end
     shared = max(1, round(data.train_samples / max(1, data.train_images)))
     samples = tuple(
         Sample(tuple((f"{number // shared}.{place}", picture) for place, picture in enumerate(shown)), question, answer)
         for number in range(data.train_samples)
     )
-    return Lengths(texts(run.system_prompt), samples, exact=False)
+    return Lengths(texts(run.system_prompt) + texts.before, samples, exact=False)
 
 
 def epoch(lengths: Lengths, run: ResolvedRun, packing: Packing | None) -> Epoch:

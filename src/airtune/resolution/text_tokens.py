@@ -16,11 +16,14 @@ from airtune.stores.permission import is_hub_id
 CHARACTERS_A_TOKEN: Final = 3.5
 """Of English prose and JSON under vocabularies of 30,000 tokens and more; other scripts have fewer."""
 
-_TURNS: Final = 18
-"""Tokens that a chat template writes around a system turn, a user's turn and the beginning of the answer."""
-_END: Final = 2
+_BEFORE: Final = 9
+"""Tokens that a chat template writes before a question, around the system turn; and three for each picture."""
+_AFTER: Final = 5
+"""Tokens that it writes between a question and its answer."""
+_END: Final = 1
+"""The token that ends an answer."""
 _TOKENIZER: Final = "tokenizer.json"
-_WORD: Final = "word"
+_SYSTEM, _QUESTION = "word", "question"
 _TEMPLATES: Final = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
 
 
@@ -30,12 +33,14 @@ class TextRule:
 
     Attributes:
         exact: whether its own tokenizer counts.
-        around: tokens that its chat template adds to the three texts of a sample, one placeholder a picture included.
+        before: tokens that its chat template writes before a question, without the pictures' own: what samples share.
+        after: tokens between a question and its answer.
         end: tokens after an answer.
     """
 
     exact: bool
-    around: int
+    before: int
+    after: int
     end: int
     _count: Callable[[str], int]
 
@@ -53,10 +58,11 @@ def text_rule(source: str, *, images: int) -> TextRule:
     """
     found = None if is_hub_id(source) else _own(source)
     if found is None:
-        return TextRule(False, _TURNS + 3 * images, _END, _by_characters)
+        return TextRule(False, _BEFORE + 2 * images, _AFTER, _END, _by_characters)
     count, template, special = found
     around = _around(template, special, count, images) if template else None
-    return TextRule(True, _TURNS + 3 * images if around is None else around, _END, count)
+    before, after = around or (_BEFORE + 2 * images, _AFTER)
+    return TextRule(True, before, after, _END, count)
 
 
 def _by_characters(text: str) -> int:
@@ -94,8 +100,10 @@ def _own(source: str) -> tuple[Callable[[str], int], str | None, Mapping[str, An
     return count, template if isinstance(template, str) else None, settings
 
 
-def _around(template: str, settings: Mapping[str, Any], count: Callable[[str], int], images: int) -> int | None:
-    """What the chat template adds to a system prompt, a question and its pictures; None where it cannot be run here."""
+def _around(
+    template: str, settings: Mapping[str, Any], count: Callable[[str], int], images: int
+) -> tuple[int, int] | None:
+    """What the chat template writes before a question and after it; None where it cannot be run here."""
     from jinja2 import TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -103,11 +111,13 @@ def _around(template: str, settings: Mapping[str, Any], count: Callable[[str], i
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     try:
         rendered = environment.from_string(template).render(
-            **tokens, messages=messages(_WORD, images, _WORD), add_generation_prompt=True, tools=None
+            **tokens, messages=messages(_SYSTEM, images, _QUESTION), add_generation_prompt=True, tools=None
         )
     except (TemplateError, TypeError, ValueError, KeyError, AttributeError):
         return None
-    return count(rendered) - 2 * count(_WORD)
+    before, found, after = rendered.rpartition(_QUESTION)
+    # One placeholder a picture stands for the picture's own tokens, which are counted elsewhere.
+    return (count(before) - count(_SYSTEM) - images, count(after)) if found else None
 
 
 def _text_of(token: Any) -> str:
