@@ -85,7 +85,8 @@ def pace(run: ResolvedRun, entry: CatalogEntry, base: BaseModel, counted: Counte
         return None
     text, tower = _operations(run, entry, base, counted, epoch)
     rate, device = _rate(run, gpu)
-    seconds = (text * run.epochs + tower * (1 if cached else run.epochs)) / rate + PASS * epoch.passes * run.epochs
+    operations = text * run.epochs + tower * (1 if cached else run.epochs)
+    seconds = (operations / rate + PASS * epoch.passes * run.epochs) / run.devices
     return Pace(text + tower, seconds / max(1, steps), seconds, device, rate)
 
 
