@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import math
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,7 @@ from typing import Any, Final
 
 import torch
 from torch.utils.data import DataLoader
-from transformers import PrinterCallback, Trainer, TrainingArguments
-from transformers.trainer import SCHEDULER_NAME
+from transformers import PrinterCallback, TrainingArguments
 
 from airtune.catalog.registry import entry_of
 from airtune.errors import DefectError, DivergedError, Problem
@@ -31,12 +29,12 @@ from airtune.stores.run_directory import RunDirectory
 from airtune.training import checkpoints, gradients, ranks, sharding
 from airtune.training.attempts import Attempts
 from airtune.training.batching import Batching
+from airtune.training.checkpointed import CheckpointedTrainer
 from airtune.training.flow import Flow
 from airtune.training.journal import Journal
 from airtune.training.loss import summed_loss
 from airtune.training.mirror import Mirror
-from airtune.training.optimization import optimizer_and_settings, scheduler, seed
-from airtune.training.optimizer_state import load_optimizer, save_optimizer
+from airtune.training.optimization import optimizer_and_settings, scheduler
 from airtune.training.order import EpochOrder, MicroBatches
 from airtune.training.pace import Pace
 from airtune.training.remedies import Remedies
@@ -45,9 +43,7 @@ from airtune.training.samples import FAILURE, ROWS, SAMPLE_IDS, TOKENS, Batches,
 from airtune.training.scores import Scores
 from airtune.training.stopping import StopRequest, evaluations_without_gain
 from airtune.training.validation import in_step_with_others, validation_loss
-from airtune.training.weights import load_trained, save_trained_weights
-
-_STATE: Final = "trainer_state.json"
+from airtune.training.weights import load_trained
 
 _MOST_SKIPPED_STEPS: Final = 25
 """The gradient scaler of Float16 starts at 2**16 and halves at each overflow: after so many in a row it is at 0."""
@@ -78,7 +74,7 @@ class Surroundings:
     scores: Scores | None = None
 
 
-class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
+class VisionLanguageTrainer(CheckpointedTrainer):
     """Trains one model as a resolved run says.
 
     Args:
@@ -92,9 +88,7 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
         around: everything else.
     """
 
-    lr_scheduler: Any
     control: Any
-    optimizer: Any
 
     def __init__(
         self,
@@ -412,13 +406,7 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
         del model, trial
         step = self.state.global_step
         with checkpoints.sealed(self.around.directory, step) if ranks.is_main() else _nowhere() as folder:
-            save_trained_weights(self.model, folder)
-            save_optimizer(self.optimizer.optimizer, folder)
-            self._save_random_states(folder)
-            if ranks.is_main():
-                self._save_schedule(folder)
-                self._save_scaler(str(folder))
-                self.state.save_to_json(str(folder / _STATE))
+            self.save_state_to(folder)
         if ranks.is_main():
             self.around.mirror.checkpoint(step)
             best = self.best_step()
@@ -427,39 +415,6 @@ class VisionLanguageTrainer(Trainer):  # type: ignore[misc]
                 self.around.mirror.remove(gone)
         ranks.wait()
         self.around.say(f"checkpoint of step {step} saved")
-
-    def _save_schedule(self, folder: Path) -> None:
-        torch.save(self.lr_scheduler.state_dict(), folder / SCHEDULER_NAME)
-
-    def _save_random_states(self, folder: Path) -> None:
-        """Those of every process, written by the first."""
-        with tempfile.TemporaryDirectory() as own:
-            self._save_rng_state(own)
-            states = ranks.gathered({path.name: path.read_bytes() for path in Path(own).iterdir()})
-        if ranks.is_main():
-            for name, content in (item for state in states for item in state.items()):
-                (folder / name).write_bytes(content)
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        """The random states of this process; on another number of processes new ones, which follow from the step."""
-        if checkpoint is None:
-            return
-        if len(list(Path(checkpoint).glob("rng_state*.pth"))) == ranks.world():
-            super()._load_rng_state(checkpoint)
-        else:
-            seed(self.run, self.state.global_step, ranks.rank())
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Puts the trained weights of a checkpoint into the model: all of them, or none."""
-        del model
-        load_trained(self.model, Path(resume_from_checkpoint))
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """Puts the optimizer and the schedule back where the checkpoint left them."""
-        if checkpoint is None:
-            return
-        load_optimizer(self.optimizer.optimizer, Path(checkpoint))
-        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint, SCHEDULER_NAME), weights_only=True))
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
         model, batches = super()._prepare_for_training(*args, **kwargs)
