@@ -141,6 +141,28 @@ def test_a_model_divided_between_two_processes_goes_on_in_one_and_ends_where_one
 
 
 @pytest.mark.nightly
+@pytest.mark.parametrize(
+    "key",
+    ["qwen25vl", "qwen3vl", "internvl35", "llavanext", "qwen35", "qwen36", "gemma4", "gemma4-experts", "deepseekocr",
+     "nvila"],
+)  # fmt: skip
+def test_every_architecture_can_be_divided_between_two_processes(
+    key: str, make: MakeRun, launch: Launch, tmp_path: Path
+) -> None:
+    from tiny_models import make_tiny
+
+    base = tmp_path / "base"
+    make_tiny(key, base)
+    asked = {"architecture": key.partition("-")[0], "base_model": base.as_uri(), "training_mode": "SFT"}
+    whole, two = (make(**asked, train=7, epochs=2, batch_size=2, learning_rate=1e-3) for _ in range(2))
+    train_here(whole)
+    ended = launch(two, processes=2, sharded=True)
+    assert ended.end() == 0, ended.output()
+    assert_the_same_curve(whole, two, steps=4)
+    assert_the_same_bundle(whole, two, "model_full", "model.safetensors")
+
+
+@pytest.mark.nightly
 def test_what_one_process_began_two_go_on_with_a_model_divided_between_them(make: MakeRun, launch: Launch) -> None:
     whole, cut = make(training_mode="SFT"), make(training_mode="SFT", checkpoints_kept=9)
     train_here(whole)

@@ -62,7 +62,9 @@ def save_full(model: Any, processor: Any, run: ResolvedRun, base: Path, folder: 
     served = AutoConfig.from_pretrained(str(base), local_files_only=True)
     model.config.use_cache = getattr(served, "use_cache", True)
     for name in model.config.sub_configs:  # the library writes the type of the model as a whole only
-        getattr(model.config, name).dtype = compute_dtype(run)
+        part = getattr(model.config, name, None)  # None: the model has no such part, an audio tower for example
+        if part is not None:
+            part.dtype = compute_dtype(run)
     # The base's own file is copied: the library refuses to write some that it reads.
     model.generation_config = GenerationConfig()
     with quietly():
