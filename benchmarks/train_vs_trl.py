@@ -2,9 +2,10 @@
 
 ``python benchmarks/train_vs_trl.py [--quick] [--json FILE]``; needs ``benchmarks/requirements.txt`` beside airtune.
 
-The sides train alternately (airtune, TRL, airtune, TRL), each in a process of its own, one at a time. A side's time is
-the training loop's, all steps, from the first batch's pictures to the last update; airtune's includes filling its
-feature cache. ``--reference`` compares losses with a plain padded loop instead, for the first 20 steps.
+The sides train alternately (airtune, TRL, airtune, TRL), each in a process of its own, one at a time. A side's time
+runs from the trainer that is made to the last update, so airtune's has its probe and the filling of its feature cache
+in it. ``--reference`` holds airtune's losses against those of a plain padded loop instead: packed and padded, with the
+feature cache and without.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from training_comparison.case import DATA, Case
+from training_comparison.case import DATA, RUN_ID, Case
+from training_comparison.variants import VARIANTS, Variant
 
 HERE = Path(__file__).resolve().parent
 PEER = "trl 1.16.0"
@@ -28,9 +32,12 @@ PEER = "trl 1.16.0"
 
 def main() -> None:
     options = _options()
-    with tempfile.TemporaryDirectory(prefix="airtune-comparison-") as folder:
-        rows = [_row(case, Path(folder) / str(number), options) for number, case in enumerate(_cases(options))]
-    _print(rows)
+    rows = []
+    for case in _cases(options):
+        with tempfile.TemporaryDirectory(prefix="airtune-comparison-") as folder:
+            compare = _against_reference if options.reference else _against_trl
+            rows += compare(case, Bench(case, Path(folder)), options.times)
+    (_print_reference if options.reference else _print)(rows)
     if options.json is not None:
         options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
@@ -38,9 +45,10 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
-    parser.add_argument("--quick", action="store_true", help="short texts, small pictures, two steps: does it work?")
+    parser.add_argument("--quick", action="store_true", help="short texts, small pictures, few steps: does it work?")
+    parser.add_argument("--reference", action="store_true", help="compare losses with a plain padded loop instead")
     parser.add_argument("--data", choices=tuple(DATA), action="append", help="only these samples; may be repeated")
-    parser.add_argument("--epochs", type=int, action="append", help="default: 1 and 20")
+    parser.add_argument("--epochs", type=int, action="append", help="default: 1 and 20; for the reference 2")
     parser.add_argument("--steps", type=int, default=20, help="optimizer steps of a run")
     parser.add_argument("--batch", type=int, default=8, help="samples of a step")
     parser.add_argument("--times", type=int, default=2, help="runs of each side")
@@ -52,8 +60,8 @@ def _options() -> argparse.Namespace:
 
 
 def _cases(options: argparse.Namespace) -> list[Case]:
-    small = {"side": 128, "system_tokens": 60} if options.quick else {}
-    return [
+    several = (1, 2) if options.quick else (1, 20)
+    cases = [
         Case(
             data=data,
             epochs=epochs,
@@ -63,70 +71,125 @@ def _cases(options: argparse.Namespace) -> list[Case]:
             mode=options.mode,
             quantization=options.quantization,
             precision=options.precision,
-            **small,
         )
-        for data in options.data or DATA
-        for epochs in options.epochs or ((1, 2) if options.quick else (1, 20))
+        for data in options.data or (tuple(DATA)[:1] if options.reference else tuple(DATA))
+        for epochs in options.epochs or ((2,) if options.reference else several)
+    ]
+    return [replace(case, side=128, system_tokens=60) for case in cases] if options.quick else cases
+
+
+class Bench:
+    """The processes of one case.
+
+    Args:
+        case: what is trained.
+        folder: where everything is written.
+    """
+
+    def __init__(self, case: Case, folder: Path) -> None:
+        self._folder = folder
+        self._document = case.write(folder / "case.json")
+        self._made = 0
+        self._child("material", self._document, folder / "made")
+
+    def airtune(self, variant: Variant) -> Path:
+        """Trains with airtune; returns the path of its notes."""
+        home = self._folder / f"home-{self._made}"  # no run finds what the one before has kept
+        surroundings = variant.environment(home) | {"AIRTUNE_HOME": str(home)}
+        return self._trained("airtune_side", surroundings=surroundings)
+
+    def other(self, side: str, notes: Path) -> Path:
+        """Trains with another side what airtune's notes say; returns the path of its result."""
+        return self._trained(side, notes)
+
+    def _trained(self, side: str, *notes: Path, surroundings: Mapping[str, str] | None = None) -> Path:
+        """Trains in a run directory that nobody has trained in."""
+        store, out = self._folder / f"store-{self._made}", self._folder / f"result-{self._made}.json"
+        self._made += 1
+        shutil.copytree(self._folder / "made" / "store", store)
+        self._child(side, (store / "runs" / RUN_ID).as_uri(), *notes, out, surroundings=surroundings)
+        return out
+
+    def _child(self, module: str, *arguments: object, surroundings: Mapping[str, str] | None = None) -> None:
+        """Runs a module in a process of its own."""
+        paths = [str(HERE), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+            "HF_HUB_OFFLINE": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            **(surroundings or {}),
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", f"training_comparison.{module}", *map(str, arguments)],
+            env=environment,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise SystemExit(f"{module} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _against_trl(case: Case, bench: Bench, times: int) -> list[dict[str, Any]]:
+    """One row of the table: both sides, alternately."""
+    ours, theirs = [], []
+    for _ in range(times):
+        notes = bench.airtune(VARIANTS[0])
+        ours.append(_read(notes))
+        theirs.append(_read(bench.other("trl_side", notes)))
+    row = _compared(case, ours, theirs)
+    print(_line(row), flush=True)
+    return [row]
+
+
+def _against_reference(case: Case, bench: Bench, times: int) -> list[dict[str, Any]]:
+    """One row a variant: how far its losses are from the plain loop's."""
+    del times
+    noted = [bench.airtune(variant) for variant in VARIANTS]
+    runs = [_read(path) for path in noted]
+    if any(run["order"] != runs[0]["order"] for run in runs):
+        raise SystemExit("the variants do not meet the samples in one order: their losses cannot be compared")
+    plain = _read(bench.other("reference", noted[0]))
+    return [
+        {
+            "data": case.data,
+            "epochs": case.epochs,
+            "model": case.model,
+            "device": run["device"],
+            "steps": case.steps,
+            "batch": case.batch,
+            "variant": str(variant),
+            "airtune_samples_per_second": round(case.steps * case.batch / sum(run["seconds"]), 4),
+            "peer": "plain padded loop",
+            "peer_samples_per_second": round(case.steps * case.batch / sum(plain["seconds"]), 4),
+            "max_loss_difference": _difference(run, plain),
+            "losses": [run["losses"][0], run["losses"][-1]],
+        }
+        for variant, run in zip(VARIANTS, runs, strict=True)
     ]
 
 
-def _row(case: Case, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """One row of the table: both sides, alternately."""
-    folder.mkdir()
-    what = case.write(folder / "case.json")
-    run_uri = _child("material", what, folder / "made").splitlines()[-1]
-    ours, theirs = [], []
-    for number in range(options.times):
-        notes, out = folder / f"airtune-{number}.json", folder / f"trl-{number}.json"
-        again = _copy(run_uri, folder / "made" / f"store-{number}")
-        _child("airtune_side", again, notes)
-        _child("trl_side", again, notes, out)
-        ours.append(json.loads(notes.read_text(encoding="utf-8")))
-        theirs.append(json.loads(out.read_text(encoding="utf-8")))
-    row = _compared(case, ours, theirs)
-    print(_line(row), flush=True)
-    return row
-
-
-def _copy(run_uri: str, store: Path) -> str:
-    """A run directory that nobody has trained in."""
-    made = Path(run_uri.removeprefix("file://"))
-    shutil.copytree(made.parents[1], store)
-    return (store / made.parent.name / made.name).as_uri()
-
-
-def _child(module: str, *arguments: object) -> str:
-    """Runs one side in a process of its own; returns what it printed."""
-    paths = [str(HERE), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-        "HF_HUB_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", f"training_comparison.{module}", *map(str, arguments)],
-        env=environment,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode != 0:
-        raise SystemExit(f"{module} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-    return done.stdout
+def _difference(one: dict[str, Any], other: dict[str, Any]) -> float:
+    return max(abs(a - b) for a, b in zip(one["losses"], other["losses"], strict=True))
 
 
 def _compared(case: Case, ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[str, Any]:
     """The medians of both sides over their runs."""
+    samples = case.steps * case.batch
 
     def speed(side: list[dict[str, Any]]) -> float:
-        return statistics.median(case.steps * case.batch / sum(run["seconds"]) for run in side)
+        return statistics.median(samples / sum(run["seconds"]) for run in side)
 
-    def per(side: list[dict[str, Any]], part: str) -> int:
-        return round(side[0][f"{part}_tokens"] / (case.steps * case.batch))
+    def per_sample(side: list[dict[str, Any]], part: str) -> int:
+        return round(side[0][f"{part}_tokens"] / samples)
 
-    differences = [abs(a - b) for a, b in zip(ours[0]["losses"], theirs[0]["losses"], strict=True)]
     return {
         "data": case.data,
         "epochs": case.epochs,
@@ -138,17 +201,17 @@ def _compared(case: Case, ours: list[dict[str, Any]], theirs: list[dict[str, Any
         "speedup": round(speed(ours) / speed(theirs), 3),
         "airtune_peak_bytes": max(run["peak_bytes"] for run in ours),
         "peer_peak_bytes": max(run["peak_bytes"] for run in theirs),
-        "max_loss_difference": max(differences),
+        "max_loss_difference": _difference(ours[0], theirs[0]),
         "steps": case.steps,
         "batch": case.batch,
         "runs": len(ours),
         "mode": " ".join(filter(None, (case.mode, case.quantization, case.precision))),
-        "airtune_tokens_per_sample": per(ours, "language"),
-        "peer_tokens_per_sample": per(theirs, "language"),
-        "airtune_patches_per_sample": per(ours, "vision"),
-        "peer_patches_per_sample": per(theirs, "vision"),
-        "airtune_seconds_before": round(statistics.median(run["before_seconds"] for run in ours), 2),
-        "peer_seconds_before": round(statistics.median(run["before_seconds"] for run in theirs), 2),
+        "airtune_tokens_per_sample": per_sample(ours, "language"),
+        "peer_tokens_per_sample": per_sample(theirs, "language"),
+        "airtune_patches_per_sample": per_sample(ours, "vision"),
+        "peer_patches_per_sample": per_sample(theirs, "vision"),
+        "airtune_median_step_seconds": round(statistics.median(ours[0]["seconds"]), 3),
+        "peer_median_step_seconds": round(statistics.median(theirs[0]["seconds"]), 3),
         "threads": ours[0]["threads"],
     }
 
@@ -174,6 +237,14 @@ def _print(rows: list[dict[str, Any]]) -> None:
     )
     for row in rows:
         print(_line(row))
+
+
+def _print_reference(rows: list[dict[str, Any]]) -> None:
+    first = rows[0]
+    print(f"{first['model']}, {first['data']}, {first['steps']} steps of {first['batch']}, against a plain padded loop")
+    print(f"{'':28} {'samples a second':>16} {'largest difference of a loss':>30}")
+    for row in rows:
+        print(f"{row['variant']:28} {row['airtune_samples_per_second']:16.3f} {row['max_loss_difference']:30.1e}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 
 from training_comparison.watch import Watch, write
@@ -32,15 +31,14 @@ def main(run_uri: str, out: Path) -> None:
     class Noted(VisionLanguageTrainer):
         """The trainer itself, with somebody watching."""
 
-        def fit(self, *args: Any) -> None:
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
             trained = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
             weights = {name: value.detach().cpu().contiguous() for name, value in trained.items()}
             save_file(weights, out.with_suffix(".safetensors"))
-            watch = noted["watch"] = Watch(self.model, entry(self.run.architecture))
-            self.add_callback(watch)
             noted["before"] = time.perf_counter() - loaded[0]
-            watch.begin()
-            super().fit(*args)
+            noted["watch"] = Watch(self.model, entry(self.run.architecture))
+            self.add_callback(noted["watch"])
 
         def get_batch_samples(self, *args: Any) -> Any:
             found = super().get_batch_samples(*args)
@@ -49,8 +47,6 @@ def main(run_uri: str, out: Path) -> None:
 
     loaded = _note_when_loaded()
     _replace(VisionLanguageTrainer, Noted)
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
     stage.train(run_uri, StopRequest())
     directory = RunDirectory.open(run_uri)
     rows = [json.loads(line) for line in directory.store.read(layout.TRAINING_METRICS).splitlines()]

@@ -15,6 +15,8 @@ DATA: Final = {
 }
 """The kinds of samples: the task, and how many samples show one picture."""
 
+RUN_ID: Final = "run"
+
 
 @dataclass(frozen=True)
 class Case:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from training_comparison.case import DATA, Case
+from training_comparison.case import DATA, RUN_ID, Case
 from training_comparison.models import make_base_model
 
 VALIDATION_PICTURES = 1
@@ -41,12 +41,12 @@ QUESTIONS = (
 
 
 def main(case_file: Path, folder: Path) -> None:
-    """Makes everything below ``folder`` and prints the run's URI."""
+    """Makes everything below ``folder``."""
     case = Case.read(case_file)
     folder.mkdir(parents=True)
     processor = make_base_model(case.model, case.seed, folder / "base")
     write_dataset(case, folder / "data")
-    print(make_run(case, folder, system_prompt(processor, case.system_tokens)))
+    make_run(case, folder, system_prompt(processor, case.system_tokens))
 
 
 def system_prompt(processor: Any, tokens: int) -> str:
@@ -114,21 +114,20 @@ def _located(scene: Any) -> dict[str, Any]:
     return {"type": "PhraseGrounding", "caption": caption, "groundedPhrases": phrases}
 
 
-def make_run(case: Case, folder: Path, prompt: str) -> str:
-    """The run directory, validated and resolved; returns its URI."""
+def make_run(case: Case, folder: Path, prompt: str) -> None:
+    """The run directory, validated and resolved."""
     from airtune.datasets.record import read_records, write_records
     from airtune.datasets.stage import validate
     from airtune.resolution.stage import resolve
     from airtune.stores import layout
     from airtune.stores.run_directory import RunDirectory
 
-    directory = RunDirectory.create((folder / "store").as_uri(), "run", json.dumps(_document(case, folder, prompt)))
+    directory = RunDirectory.create((folder / "store").as_uri(), RUN_ID, json.dumps(_document(case, folder, prompt)))
     validate(directory, tell=lambda _: None)
     resolve(directory)
     records = directory.path(layout.RECORDS)
     write_records(records, read_records(records, "train"))
     directory.push(layout.RECORDS)
-    return directory.uri
 
 
 def _document(case: Case, folder: Path, prompt: str) -> dict[str, Any]:

@@ -45,9 +45,8 @@ def main(run_uri: str, notes: Path, out: Path) -> None:
             value.copy_(saved[name])
     optimizer = torch.optim.AdamW(trained.values(), lr=run.learning_rate, weight_decay=run.weight_decay)
     records = {record.id: record for record in inputs.records}
-    watch, losses = Watch(model, inputs.entry), []
     before = time.perf_counter() - loaded
-    watch.begin()
+    watch, losses = Watch(model, inputs.entry), []
     for step in json.loads(notes.read_text(encoding="utf-8"))["order"]:
         encoded = [
             encoder.encode(run.system_prompt, record.prompt, inputs.images.load_all(record), record.target)

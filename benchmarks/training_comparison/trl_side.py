@@ -86,12 +86,9 @@ def main(run_uri: str, notes: Path, out: Path) -> None:
     )
     trainer = SFTTrainer(model=model, args=arguments, train_dataset=table, processing_class=processor)
     _check_labels(trainer, table, processor)
+    before = time.perf_counter() - loaded
     watch = Watch(model, inputs.entry)
     trainer.add_callback(watch)
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    before = time.perf_counter() - loaded
-    watch.begin()
     trainer.train()
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     write(watch.result(losses=losses, before=before), out)

@@ -22,7 +22,7 @@ _FIRST_LAYER = re.compile(r"\.(?:layers|layer|blocks)\.0$")
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
-    """Notes one side's training.
+    """Notes one side's training; its clock runs from the moment at which it is made.
 
     Args:
         model: with its adapters.
@@ -32,15 +32,19 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def __init__(self, model: Any, entry: CatalogEntry) -> None:
         self.tokens = {"language": 0, "vision": 0}
         self._ends: list[float] = []
-        self._begun = 0.0
         for name, module in model.named_modules():
             plain = plain_name(name)
             if _FIRST_LAYER.search(plain) and (part := entry.part_of(f"{plain}.weight")) in self.tokens:
                 module.register_forward_pre_hook(self._count(part), with_kwargs=True)
-
-    def begin(self) -> None:
-        """The loop begins now."""
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
         self._begun = time.perf_counter()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Before each optimizer step; a probe that came before the first is no step, and its tokens are not counted."""
+        del args, state, control, kwargs
+        if not self._ends:
+            self.tokens["language"] = 0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """After each optimizer step."""
@@ -58,7 +62,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
         Args:
             losses: of each step.
-            before: seconds from the loaded model to the loop.
+            before: seconds from the loaded model to the clock's start.
             **more: is added.
         """
         starts = [self._begun, *self._ends]
