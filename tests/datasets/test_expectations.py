@@ -18,13 +18,14 @@ SUITES = sorted((Path(__file__).parents[2] / "include/configs/expectations").glo
 TRUTHS: dict[Task, Any] = {
     Task.VQA: lambda n: {"answer": f"a{n}"},
     Task.FREEFORM: lambda n: {"caption": f"a{n}"},
+    Task.VIDEO_FREEFORM: lambda n: {"caption": f"a{n}"},
     Task.GENERIC: lambda n: {"text": f"a{n}"},
     Task.PHRASE_GROUNDING: lambda n: {"sentence": f"a{n}", "groundings": [{"phrase": "a", "boxes": [[1, 1, 90, 90]]}]},
 }
 
 
 def records_of(task: Task) -> list[Record]:
-    return [
+    records = [
         Record(
             id=f"r{n}",
             split="train" if n else "validation",
@@ -44,6 +45,13 @@ def records_of(task: Task) -> list[Record]:
         )
         for n in range(4)
     ]
+    return [showing_a_film(record) for record in records] if task.needs_video else records
+
+
+def showing_a_film(record: Record) -> Record:
+    [image], [digest] = record.images, record.image_digests
+    film = {"video": f"{image}.mp4", "video_digest": digest, "frames": 24, "frame_rate": 8.0}
+    return dataclasses.replace(record, images=(), image_digests=(), **film)
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
@@ -85,6 +93,8 @@ NONE: dict[str, Any] = {"sentence": "a1", "groundings": []}
         (Task.VQA, {"image_digests": ("2",)}, "no question is asked twice of one image"),
         (Task.GENERIC, {"prompt": ""}, "every sample has a text of the user"),
         (Task.GENERIC, {"image_digests": ("2",)}, "no text of a user stands twice with one image"),
+        (Task.VIDEO_FREEFORM, {"frames": 1}, "every sample has a video"),
+        (Task.VIDEO_FREEFORM, {"video_digest": "0"}, "no video is in training and in validation"),
         (Task.PHRASE_GROUNDING, {"truth": json.dumps(ONE_BOX)}, "boxes cover at least 0.01 % of their image"),
         (Task.PHRASE_GROUNDING, {"truth": json.dumps(MANY)}, "no sentence has an extreme number of boxes"),
         (Task.PHRASE_GROUNDING, {"truth": json.dumps(NONE)}, "every sentence has a phrase"),

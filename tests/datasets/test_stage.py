@@ -326,9 +326,9 @@ def test_a_generic_answer_needs_no_question(folder: ViFolder, new_run: NewRun) -
     assert any("every sample has a text of the user" in warning for warning in result.warnings)
 
 
-def test_videos_are_refused_as_a_setting(folder: ViFolder, new_run: NewRun) -> None:
+def test_an_export_of_images_has_nothing_for_a_task_of_videos(folder: ViFolder, new_run: NewRun) -> None:
     folder.fill("training", 25)
-    with pytest.raises(SettingsError, match="trains on images"):
+    with pytest.raises(DataError, match="no sample for video-freeform"):
         validate(new_run(folder.root.as_uri(), "video-freeform"))
 
 

@@ -163,9 +163,10 @@ def test_a_model_of_the_hub_is_not_looked_at_yet(small: dict[str, Any], dataset_
     assert load_run(small, overrides, "r1", root_uri).run_id == "r1"
 
 
-def test_a_run_on_videos_is_refused_at_once(small: dict[str, Any], asked: dict[str, Any], root_uri: str) -> None:
-    (message,) = refused(SettingsError, small, {**asked, "task": "video-freeform"}, root_uri)
-    assert "projectKind: this version of airtune trains on images" in message
+def test_a_run_on_videos_is_taken_where_the_architecture_takes_them(
+    small: dict[str, Any], asked: dict[str, Any], root_uri: str
+) -> None:
+    assert load_run(small, {**asked, "task": "video-freeform"}, "r1", root_uri).run_id == "r1"
 
 
 def test_a_run_id_that_is_no_folder_name_is_refused(

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
-from PIL import Image
 from transformers import GenerationConfig
 
 from airtune.answering.batches import cache_bytes_per_token, plan_batches
@@ -21,6 +20,7 @@ from airtune.answering.decoding import Decoding
 from airtune.answering.logits import logits_processors
 from airtune.errors import GpuMemoryError, Problem
 from airtune.modeling.encoding import Encoded, Encoder
+from airtune.modeling.films import Film
 
 
 class Question(Protocol):
@@ -53,8 +53,11 @@ Asked = TypeVar("Asked", bound=Question)
 class Pictures(Protocol):
     """Where the pictures are: :class:`airtune.datasets.images.Images`."""
 
-    def load_all(self, record: Any) -> list[Image.Image]:
-        """The pictures of one question."""
+    def load_all(self, record: Any) -> list[Any]:
+        """The pictures or the video of one question."""
+
+    def films(self, record: Any) -> list[Film]:
+        """The videos of one question, none of them opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,10 @@ class Answerer:
         """The batches, longest prompts first; the same records give the same batches on every machine."""
         lengths = [
             self._encoder.prompt_length(
-                self._system_prompt, record.prompt, [(record.height, record.width)] * len(record.images)
+                self._system_prompt,
+                record.prompt,
+                [(record.height, record.width)] * len(record.images),
+                self._images.films(record),
             )
             for record in records
         ]

@@ -20,6 +20,7 @@ from airtune.datasets.split import (
     groups_of,
     split_by_content,
 )
+from airtune.datasets.videos import VideoFacts
 from airtune.errors import DataError
 from airtune.runspec.answers import build_target, parse_answer
 from airtune.runspec.tasks import Task
@@ -31,7 +32,7 @@ class Usable:
 
     Attributes:
         draft: as it was read.
-        facts: of its images.
+        facts: of its images, or of its video.
         target: the assistant's text.
         truth: as our own parser reads the target back.
         replaced: characters that had to be replaced in the target.
@@ -39,7 +40,7 @@ class Usable:
     """
 
     draft: Draft
-    facts: tuple[ImageFacts, ...]
+    facts: tuple[ImageFacts | VideoFacts, ...]
     target: str
     truth: dict[str, Any]
     replaced: int
@@ -47,10 +48,15 @@ class Usable:
 
     @property
     def shown(self) -> list[str]:
-        """What must not stand on both sides of a split: its images, by content; of a sample of text alone the text."""
+        """What must not stand on both sides of a split: images or video, by content; of text alone the text."""
         if self.facts:
             return [facts.digest for facts in self.facts]
         return [hashlib.sha256((self.draft.prompt or "").encode()).hexdigest()]
+
+    @property
+    def film(self) -> VideoFacts | None:
+        """Its video, if it shows one."""
+        return next((facts for facts in self.facts if isinstance(facts, VideoFacts)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +110,13 @@ def assemble(
 
 
 def _checked(draft: Draft, inspected: Inspected, task: Task) -> Usable:
-    facts = []
-    for key in draft.images:
+    facts: list[ImageFacts | VideoFacts] = []
+    for key in draft.images if draft.video is None else (draft.video,):
         found = inspected[key]
         if isinstance(found, Reject):
             raise Reject(found.reason, found.message)
         facts.append(found)
-    scaled = any(check_size(draft, found, task) is not None for found in facts)
+    scaled = any(check_size(draft, found, task) is not None for found in facts if isinstance(found, ImageFacts))
     try:
         target, replaced = build_target(task, draft.truth)
     except DataError as error:
@@ -148,7 +154,8 @@ def _records(
     seen: Counter[str] = Counter()
     ordered = sorted(usable, key=lambda sample: _position(sample.draft))
     for sample in ordered:
-        draft, digests = sample.draft, tuple(facts.digest for facts in sample.facts)
+        draft, film = sample.draft, sample.film
+        digests = tuple(facts.digest for facts in sample.facts if film is None)
         group = groups[sample.shown[0]]
         width, height = (sample.facts[0].width, sample.facts[0].height) if sample.facts else (0, 0)
         digest = sample_digest(
@@ -157,6 +164,7 @@ def _records(
             image_digests=digests,
             prompt=draft.prompt or "",
             truth=sample.truth,
+            video=film.digest if film is not None else None,
         )
         seen[digest] += 1
         name = digest[:16] if seen[digest] == 1 else f"{digest[:16]}-{seen[digest]}"
@@ -170,7 +178,7 @@ def _records(
                 task=task.value,
                 images=draft.images,
                 image_digests=digests,
-                video=None,
+                video=draft.video,
                 prompt=prompt or "",
                 target=sample.target,
                 truth=json.dumps(sample.truth, ensure_ascii=False, separators=(",", ":")),
@@ -180,6 +188,9 @@ def _records(
                 digest=digest,
                 source_file=draft.place.file,
                 source_line=draft.place.line,
+                video_digest=film.digest if film is not None else None,
+                frames=film.frames if film is not None else 0,
+                frame_rate=film.rate if film is not None else 0.0,
             )
         )
     # A stable sort: within a split the order of the files stays.

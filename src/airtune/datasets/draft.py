@@ -16,7 +16,11 @@ REMEDIES: Final = {
     "annotation-empty": "annotate the image, or delete the line",
     "annotation-outside": "keep annotation files inside the dataset, without symbolic links that lead out",
     "other-task": "nothing, if the dataset serves several tasks; otherwise change projectKind",
-    "video": "export frames as images; this version trains on images",
+    "video": "name it in chat JSONL for projectKind video-freeform, or export frames as images",
+    "video-not-named": "name one video a sample, and no image",
+    "video-unreadable": "convert the video to MP4 (H.264), upright",
+    "video-damaged": "copy or export the video again",
+    "video-too-short": "name an image instead: a video has two frames or more",
     "question-empty": "write the question, or delete it",
     "answer-empty": "write the answer, or delete the question",
     "answer-unreadable": "write the answer in the form of its task, as docs/datasets.md shows it",
@@ -77,6 +81,7 @@ class Draft:
         prompt: the user's text; None where the task's own is to be used.
         truth: in the shape of :mod:`airtune.runspec.answers`.
         annotated_size: width and height in pixels of the (only) image, as the annotation states them.
+        video: key of its video instead of images.
     """
 
     place: Place
@@ -84,6 +89,7 @@ class Draft:
     prompt: str | None
     truth: dict[str, Any]
     annotated_size: tuple[int, int] | None = None
+    video: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

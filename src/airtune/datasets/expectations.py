@@ -95,16 +95,16 @@ def frame_of(records: Sequence[Record], replaced: Mapping[str, int]) -> pd.DataF
     """The table that the suites speak of: one row a record.
 
     Columns: ``id``, ``split``, ``prompt``, ``target``, ``answer`` (None for phrase-grounding), ``prompt_characters``,
-    ``target_characters``, ``replaced_characters``, ``images`` (how many), ``image`` (digest of the first), ``width``,
-    ``height`` (pixels), ``aspect_ratio`` (longer over shorter side; these four None without images),
-    ``image_on_both_sides``, ``phrases``, ``boxes`` (how many), ``smallest_box`` (share of the image; None without
-    boxes), ``source_file``, ``source_line``.
+    ``target_characters``, ``replaced_characters``, ``images`` (how many), ``image`` (digest of the first, or of the
+    video), ``width``, ``height`` (pixels), ``aspect_ratio`` (longer over shorter side; these four None where nothing
+    is shown), ``image_on_both_sides``, ``frames`` (of the video, else None), ``phrases``, ``boxes`` (how many),
+    ``smallest_box`` (share of the image; None without boxes), ``source_file``, ``source_line``.
     """
     import pandas as pd
 
     sides: defaultdict[str, set[str]] = defaultdict(set)
     for record in records:
-        for digest in record.image_digests:
+        for digest in record.shown:
             sides[digest].add(record.split)
     return pd.DataFrame([_row(record, replaced, sides) for record in records])
 
@@ -123,11 +123,12 @@ def _row(record: Record, replaced: Mapping[str, int], sides: Mapping[str, set[st
         "target_characters": len(record.target),
         "replaced_characters": replaced.get(record.id, 0),
         "images": len(record.images),
-        "image": record.image_digests[0] if record.images else None,
-        "width": record.width if record.images else None,
-        "height": record.height if record.images else None,
-        "aspect_ratio": max(record.width, record.height) / min(record.width, record.height) if record.images else None,
-        "image_on_both_sides": any(len(sides[digest]) > 1 for digest in record.image_digests),
+        "image": record.shown[0] if record.shown else None,
+        "width": record.width if record.shown else None,
+        "height": record.height if record.shown else None,
+        "aspect_ratio": max(record.width, record.height) / min(record.width, record.height) if record.shown else None,
+        "image_on_both_sides": any(len(sides[digest]) > 1 for digest in record.shown),
+        "frames": record.frames if record.video is not None else None,
         "phrases": len(truth.get("groundings", ())),
         "boxes": len(boxes),
         "smallest_box": min(areas, default=None),

@@ -13,6 +13,7 @@ from airtune.datasets.expectations import answer_of
 from airtune.datasets.fingerprint import fingerprint
 from airtune.datasets.inspection import ImageFacts, Inspected
 from airtune.datasets.record import SPLITS, Record
+from airtune.datasets.videos import VideoFacts
 
 SCHEMA = 1
 
@@ -22,21 +23,22 @@ def facts_of(
 ) -> dict[str, Any]:
     """The facts, ready for JSON; equal datasets have equal facts.
 
-    Keys: ``root_uri``, ``format``, ``task``; ``samples``, ``images`` (distinct, by content) and both per split
-    (``train_samples``, ``validation_images`` ...); ``samples_found`` = ``samples`` + ``set_aside``;
-    ``set_aside_share``, ``set_aside_by_reason``; ``split`` (``how``, ``ratio``); ``answer_characters``,
-    ``target_characters``, ``prompt_characters``, ``image_width``, ``image_height``, ``image_pixels`` (each ``least``,
-    ``mean``, ``median``, ``p95``, ``most``); ``images_per_sample``; ``distinct_answers``, ``majority_answer`` (most
-    frequent in training), ``majority_answer_share`` (of the validation samples: what always giving that answer would
-    score), these three None for phrase-grounding; ``answers_replaced``; ``image_changes`` (how many images needed
-    what); ``fingerprint``; ``evaluation_set_digest``.
+    Keys: ``root_uri``, ``format``, ``task``; ``samples``, ``images`` (distinct, by content; of a dataset of videos:
+    videos) and both per split (``train_samples``, ``validation_images`` ...); ``samples_found`` = ``samples`` +
+    ``set_aside``; ``set_aside_share``, ``set_aside_by_reason``; ``split`` (``how``, ``ratio``);
+    ``answer_characters``, ``target_characters``, ``prompt_characters``, ``image_width``, ``image_height``,
+    ``image_pixels`` (each ``least``, ``mean``, ``median``, ``p95``, ``most``); ``images_per_sample``;
+    ``distinct_answers``, ``majority_answer`` (most frequent in training), ``majority_answer_share`` (of the
+    validation samples: what always giving that answer would score), these three None for phrase-grounding;
+    ``answers_replaced``; ``image_changes`` (how many images needed what); ``fingerprint``;
+    ``evaluation_set_digest``.
     """
     records = assembly.records
     by_split = {split: [record for record in records if record.split == split] for split in SPLITS}
     answers = [answer for record in records if (answer := _answer(record)) is not None]
     majority, share = _majority(by_split["train"], by_split["validation"])
-    used = {digest for record in records for digest in record.image_digests}
-    images = {facts.digest: facts for facts in inspected.values() if isinstance(facts, ImageFacts)}
+    used = {digest for record in records for digest in record.shown}
+    images = {facts.digest: facts for facts in inspected.values() if isinstance(facts, ImageFacts | VideoFacts)}
     shown = [images[digest] for digest in sorted(used)]
     reasons = Counter(row.reason for row in assembly.set_aside)
     return {
@@ -64,7 +66,11 @@ def facts_of(
         "majority_answer": majority,
         "majority_answer_share": share,
         "answers_replaced": len(assembly.replaced),
-        "image_changes": dict(sorted(Counter(change for facts in shown for change in facts.changes).items())),
+        "image_changes": dict(
+            sorted(
+                Counter(change for facts in shown if isinstance(facts, ImageFacts) for change in facts.changes).items()
+            )
+        ),
         "fingerprint": fingerprint(record.digest for record in records),
         "evaluation_set_digest": fingerprint(record.digest for record in by_split["validation"]),
     }
@@ -105,4 +111,4 @@ def _majority(train: Sequence[Record], validation: Sequence[Record]) -> tuple[st
 
 
 def _distinct_images(records: Sequence[Record]) -> int:
-    return len({digest for record in records for digest in record.image_digests})
+    return len({digest for record in records for digest in record.shown})

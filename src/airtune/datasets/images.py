@@ -114,16 +114,29 @@ class Images:
         """
         return upright_size(self.read(key, digest), name=key)
 
-    def load_all(self, record: Record) -> list[Image.Image]:
-        """The images of one record, each held against the digest that validation wrote down.
+    def load_all(self, record: Record) -> list[Any]:
+        """What one record shows: its images, each held against the digest that validation wrote down, or its video.
+
+        Returns:
+            Pictures; or one :class:`airtune.datasets.videos.Film`, which is read when its frames are asked for.
 
         Raises:
-            UnusableImageError: one is gone or has changed since.
+            UnusableImageError: an image is gone or has changed since.
         """
+        films = self.films(record)
+        if films:
+            return films
         return [self.load(key, digest) for key, digest in zip(record.images, record.image_digests, strict=True)]
 
+    def films(self, record: Record) -> list[Any]:
+        """The videos of one record, none of them opened."""
+        from airtune.datasets.videos import Film
+
+        film = Film.of(record, self)
+        return [film] if film is not None else []
+
     def verify(self, records: Iterable[Record], meter: Callable[[int, int], None] | None = None) -> int:
-        """Hold every image of the records against what validation saw; brings S3 objects into the cache.
+        """Hold every image and video of the records against what validation saw; brings S3 objects into the cache.
 
         Args:
             records: what validation wrote.
@@ -138,6 +151,7 @@ class Images:
         wanted = {
             key: digest for record in records for key, digest in zip(record.images, record.image_digests, strict=True)
         }
+        wanted |= {record.video: record.video_digest for record in records if record.video and record.video_digest}
         listed = {info.key for info in self._store.list()} if self._root is None else None
 
         def wrong(key: str) -> Problem | None:

@@ -1,4 +1,4 @@
-"""Every image of a dataset, looked at once: read whole, decoded whole, its facts kept."""
+"""Every image and video of a dataset, looked at once: read whole, decoded whole, its facts kept."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Final
 from airtune.datasets.decoding import UnusableImageError, decode
 from airtune.datasets.draft import Draft, Reject
 from airtune.datasets.images import READERS, Images
+from airtune.datasets.videos import VideoFacts, look
 from airtune.runspec.tasks import Task
 
 _SUFFIXES: Final = {
@@ -50,25 +51,37 @@ class ImageFacts:
     changes: tuple[str, ...]
 
 
-Inspected = dict[str, ImageFacts | Reject]
+Inspected = dict[str, ImageFacts | VideoFacts | Reject]
 
 
-def inspect(images: Images, keys: Iterable[str], progress: Callable[[int, int], None] | None = None) -> Inspected:
-    """Look at every image, several at a time.
+def inspect(
+    images: Images,
+    keys: Iterable[str],
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    videos: Iterable[str] = (),
+) -> Inspected:
+    """Look at every image and video, several at a time.
 
     Args:
         images: where they are.
-        keys: which ones.
+        keys: which images.
+        videos: which videos.
         progress: told after each how many are done, and how many there are.
 
     Returns:
         By key, its facts, or the reason why it cannot be used.
     """
-    wanted = sorted(set(keys))
+    films = set(videos)
+    wanted = sorted(films | set(keys))
     found: Inspected = {}
+
+    def look_at(key: str) -> ImageFacts | VideoFacts | Reject:
+        return _look_at_video(images, key) if key in films else _look(images, key)
+
     with ThreadPoolExecutor(READERS) as pool:
         try:
-            for key, facts in zip(wanted, pool.map(lambda key: _look(images, key), wanted), strict=True):
+            for key, facts in zip(wanted, pool.map(look_at, wanted), strict=True):
                 found[key] = facts
                 if progress:
                     progress(len(found), len(wanted))
@@ -90,6 +103,13 @@ def _look(images: Images, key: str) -> ImageFacts | Reject:
     if suffix not in _SUFFIXES.get(picture.format, (suffix,)):
         changes = (*changes, "suffix")
     return ImageFacts(hashlib.sha256(data).hexdigest(), width, height, picture.stored_size, changes)
+
+
+def _look_at_video(images: Images, key: str) -> VideoFacts | Reject:
+    try:
+        return look(images.path(key), name=key)
+    except UnusableImageError as error:
+        return Reject(error.reason, error.problems[0].message)
 
 
 def check_size(draft: Draft, facts: ImageFacts, task: Task) -> str | None:

@@ -26,14 +26,17 @@ class Record:
         images: keys of its images, relative to the dataset's root, in the order the model sees them; none for a
             sample of text alone.
         image_digests: sha256 (hex) of each image file as it was when it was validated.
-        video: key of its video, or None.
+        video: key of its video, or None; a sample with a video has no images.
+        video_digest: sha256 (hex) of the video's file as it was when it was validated, or None.
+        frames: how many the video has; 0 without one.
+        frame_rate: frames a second of the video; 0 without one.
         prompt: the user's text.
         target: the assistant's text, exactly as it is trained.
         truth: the same answer as JSON text, for scoring: ``{"answer": s}`` | ``{"sentence": s, "groundings":
             [{"phrase": s, "boxes": [[x1, y1, x2, y2], ...]}]}`` with integers in 0..1024 | ``{"caption": s}`` |
             ``{"text": s}``.
         group: samples of one group share an image and are never on both sides of a split.
-        width: of the first image as it is seen (EXIF orientation applied), in pixels; 0 without images.
+        width: of the first image (or of the video) as it is seen, turned upright, in pixels; 0 without either.
         height: likewise.
         digest: sha256 (hex) of the sample's content: task, images, prompt and truth, but neither names nor split.
         source_file: key of the file it was read from, relative to the dataset's root.
@@ -55,10 +58,18 @@ class Record:
     digest: str
     source_file: str
     source_line: int
+    video_digest: str | None = None
+    frames: int = 0
+    frame_rate: float = 0.0
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """What the model sees, by the digests of its files: the images in their order, or the video."""
+        return self.image_digests if self.video_digest is None else (self.video_digest,)
 
 
 _LISTS: Final = ("images", "image_digests")
-_NUMBERS: Final = ("width", "height", "source_line")
+_NUMBERS: Final = ("width", "height", "source_line", "frames")
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
@@ -121,4 +132,6 @@ def _column_type(name: str) -> Any:
 
     if name in _LISTS:
         return pa.list_(pa.string())
+    if name == "frame_rate":
+        return pa.float64()
     return pa.int64() if name in _NUMBERS else pa.string()

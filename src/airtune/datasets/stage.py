@@ -74,7 +74,8 @@ def validate(run: RunDirectory, *, tell: Say = say) -> ValidationResult:
     tell(f"format {dataset_format}: {len(source.keys):,} files, {len(outcomes):,} samples")
     images = Images(uri)
     keys = {key for outcome in outcomes if isinstance(outcome, Draft) for key in outcome.images}
-    inspected = inspect(images, keys, Meter("images looked at", tell))
+    videos = {outcome.video for outcome in outcomes if isinstance(outcome, Draft) and outcome.video is not None}
+    inspected = inspect(images, keys, Meter("videos looked at" if videos else "images looked at", tell), videos=videos)
     assembly = assemble(
         outcomes,
         inspected,
@@ -111,15 +112,6 @@ def validate(run: RunDirectory, *, tell: Say = say) -> ValidationResult:
 
 
 def _dataset_uri(spec: RunSpec) -> str:
-    if spec.task.needs_video:
-        raise SettingsError(
-            Problem(
-                "spec.flow.blocks[dataset].settings.projectKind",
-                "this version of airtune trains on images",
-                value=repr(spec.task.value),
-                fix="export frames as images and choose freeform",
-            )
-        )
     if spec.dataset.source is None:
         raise SettingsError(
             Problem(

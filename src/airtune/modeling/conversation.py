@@ -11,7 +11,9 @@ from airtune.errors import Problem, SettingsError
 _SENTINEL: Final = "airtune"
 
 
-def messages(system_prompt: str, images: int, prompt: str, target: str | None = None) -> list[dict[str, Any]]:
+def messages(
+    system_prompt: str, images: int, prompt: str, target: str | None = None, *, videos: int = 0
+) -> list[dict[str, Any]]:
     """The turns of one sample.
 
     Args:
@@ -19,24 +21,28 @@ def messages(system_prompt: str, images: int, prompt: str, target: str | None = 
         images: how many pictures stand before the user's text.
         prompt: the user's text.
         target: the assistant's text; None asks for it.
+        videos: how many videos stand there.
 
     Returns:
-        System [text], user [images, text], and assistant [text] where there is a target.
+        System [text], user [images, videos, text], and assistant [text] where there is a target.
     """
     turns: list[dict[str, Any]] = []
     if system_prompt:
         turns.append({"role": "system", "content": [{"type": "text", "text": system_prompt}]})
-    pictures: list[dict[str, Any]] = [{"type": "image"} for _ in range(images)]
+    pictures: list[dict[str, Any]] = [
+        *({"type": "image"} for _ in range(images)),
+        *({"type": "video"} for _ in range(videos)),
+    ]
     turns.append({"role": "user", "content": [*pictures, {"type": "text", "text": prompt}]})
     if target is not None:
         turns.append({"role": "assistant", "content": [{"type": "text", "text": target}]})
     return turns
 
 
-def render_prompt(processor: Any, system_prompt: str, images: int, prompt: str) -> str:
-    """The text up to the point where the assistant begins, one placeholder a picture, as the chat template has it."""
+def render_prompt(processor: Any, system_prompt: str, images: int, prompt: str, *, videos: int = 0) -> str:
+    """The text up to where the assistant begins, one placeholder a picture or video, as the chat template has it."""
     text = processor.apply_chat_template(
-        messages(system_prompt, images, prompt), tokenize=False, add_generation_prompt=True
+        messages(system_prompt, images, prompt, videos=videos), tokenize=False, add_generation_prompt=True
     )
     return str(text)
 

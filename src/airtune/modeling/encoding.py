@@ -5,15 +5,18 @@ A picture is processed alone and once, whatever number of samples show it. Nothi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import numpy as np
 import torch
 from PIL import Image
 
 from airtune.errors import DataError, Problem
 from airtune.modeling.conversation import EndOfTurn, end_of_turn, render_prompt
+from airtune.modeling.films import Film, frame_numbers, processed
 from airtune.modeling.picture_tokens import image_tokens
 
 IGNORED: Final = -100
@@ -33,15 +36,17 @@ made it of that picture alone."""
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One processed picture.
+    """One processed picture, or one processed video.
 
     Attributes:
         tokens: the token-level inputs that its placeholder in the text becomes, each of shape (tokens,).
         vision: what the model sees of it.
+        moving: whether it is a video.
     """
 
     tokens: dict[str, torch.Tensor]
     vision: Vision
+    moving: bool = False
 
     @property
     def bytes(self) -> int:
@@ -95,43 +100,70 @@ class Encoder:
             )
             if token is not None and int(token) not in self.end.ids
         )
+        self._film_tokens: dict[tuple[int, float, int, int], int] = {}
 
-    def prompt_text(self, system_prompt: str, images: int, prompt: str) -> str:
-        """The text before the answer, one placeholder a picture."""
-        return render_prompt(self.processor, system_prompt, images, prompt)
+    def prompt_text(self, system_prompt: str, images: int, prompt: str, *, videos: int = 0) -> str:
+        """The text before the answer, one placeholder a picture and one a video."""
+        return render_prompt(self.processor, system_prompt, images, prompt, videos=videos)
 
     def target_ids(self, target: str) -> list[int]:
         """The tokens of an answer and of the end of its turn, without any special tokens put around them."""
         ids = self.processor.tokenizer(target, add_special_tokens=False)["input_ids"]
         return [int(token) for token in ids] + list(self.end.ids)
 
-    def prompt_length(self, system_prompt: str, prompt: str, sizes: Sequence[tuple[int, int]]) -> int:
-        """Tokens of the prompt, from the pictures' sizes alone: none is opened.
+    def prompt_length(
+        self, system_prompt: str, prompt: str, sizes: Sequence[tuple[int, int]], films: Sequence[Film] = ()
+    ) -> int:
+        """Tokens of the prompt, from the sizes of pictures and videos alone: none is opened.
 
         Args:
             system_prompt: text of the system turn, or empty.
             prompt: the user's text.
             sizes: (height, width) of each picture in pixels.
+            films: videos.
         """
-        text = self.prompt_text(system_prompt, len(sizes), prompt)
-        # Each placeholder becomes as many tokens as its picture has.
-        return self.text_length(text) - len(sizes) + sum(image_tokens(self.processor, list(sizes)))
+        text = self.prompt_text(system_prompt, len(sizes), prompt, videos=len(films))
+        # Each placeholder becomes as many tokens as its picture or video has.
+        shown = sum(image_tokens(self.processor, list(sizes))) + sum(map(self.film_length, films))
+        return self.text_length(text) - len(sizes) - len(films) + shown
+
+    def film_length(self, film: Film) -> int:
+        """Tokens of a video, from its size, length and rate alone; how many frames are shown decides, not what is seen.
+
+        Raises:
+            SettingsError: the processor takes no videos.
+        """
+        key = (film.frames, film.rate, film.height, film.width)
+        if key not in self._film_tokens:
+            blank = np.zeros((len(frame_numbers(self.processor, film)), film.height, film.width, 3), dtype=np.uint8)
+            self._film_tokens[key] = int(processed(self.processor, film, blank)["input_ids"].shape[1])
+        return self._film_tokens[key]
 
     def text_length(self, text: str) -> int:
         """Tokens of a rendered prompt in which each picture is one placeholder."""
         return len(self.processor.tokenizer(text, add_special_tokens=self._adds_special_tokens(text))["input_ids"])
 
-    def see(self, image: Image.Image) -> Picture:
-        """One picture, processed alone.
+    def see(self, shown: Image.Image | Film) -> Picture:
+        """One picture or one video, processed alone.
 
         Raises:
             DataError: the processor cannot take it.
+            SettingsError: the processor takes no videos.
         """
-        features = self._processed(text=[self.processor.image_token], images=[image], add_special_tokens=False)
-        return Picture(*_by_level(features))
+        if isinstance(shown, Image.Image):
+            with _refused():
+                found = self._processed(text=[self.processor.image_token], images=[shown], add_special_tokens=False)
+            return Picture(*_by_level(found))
+        frames = shown.read(frame_numbers(self.processor, shown))
+        with _refused():
+            return Picture(*_by_level(processed(self.processor, shown, frames)), moving=True)
 
     def encode(
-        self, system_prompt: str, prompt: str, images: Sequence[Image.Image | Picture], target: str | None = None
+        self,
+        system_prompt: str,
+        prompt: str,
+        images: Sequence[Image.Image | Film | Picture],
+        target: str | None = None,
     ) -> Encoded:
         """One sample; with a target the labels are the answer and the end of its turn, and nothing else.
 
@@ -142,20 +174,22 @@ class Encoder:
         Args:
             system_prompt: text of the system turn, or empty.
             prompt: the user's text.
-            images: the pictures, or what :meth:`see` made of them before.
+            images: the pictures or videos, or what :meth:`see` made of them before.
             target: the assistant's text; None for a prompt alone.
 
         Raises:
             DataError: the processor cannot take this sample, or no label is left.
         """
-        text = self.prompt_text(system_prompt, len(images), prompt)
-        special = self._adds_special_tokens(text)
         pictures = [image if isinstance(image, Picture) else self.see(image) for image in images]
+        videos = sum(picture.moving for picture in pictures)
+        text = self.prompt_text(system_prompt, len(pictures) - videos, prompt, videos=videos)
+        special = self._adds_special_tokens(text)
         if pictures:
             ids = self.processor.tokenizer(text, add_special_tokens=special, return_tensors="pt")["input_ids"][0]
             tokens, picture = self._with_pictures(ids, pictures)
         else:
-            tokens, _ = _by_level(self._processed(text=[text], add_special_tokens=special))
+            with _refused():
+                tokens, _ = _by_level(self._processed(text=[text], add_special_tokens=special))
             picture = torch.full_like(tokens["input_ids"], NO_PICTURE)
         tokens.setdefault("attention_mask", torch.ones_like(tokens["input_ids"]))
         encoded = Encoded(tokens, None, tuple(each.vision for each in pictures), picture)
@@ -182,16 +216,14 @@ class Encoder:
         return batch
 
     def _processed(self, **arguments: Any) -> Any:
-        try:
-            return self.processor(**arguments, return_tensors="pt")
-        except (ValueError, IndexError, RuntimeError) as error:
-            raise DataError(Problem("sample", f"the model's processor refuses it: {error}")) from error
+        return self.processor(**arguments, return_tensors="pt")
 
     def _with_pictures(
         self, ids: torch.Tensor, pictures: Sequence[Picture]
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """The tokens of a text with each placeholder replaced, and whose picture each token is."""
-        placeholder = self.processor.tokenizer.convert_tokens_to_ids(self.processor.image_token)
+        name = "video_token" if pictures[0].moving else "image_token"  # a sample shows pictures or a video
+        placeholder = self.processor.tokenizer.convert_tokens_to_ids(getattr(self.processor, name))
         places = (ids == placeholder).nonzero().flatten().tolist()
         if len(places) != len(pictures):
             raise DataError(
@@ -229,6 +261,15 @@ class Encoder:
 
     def _padding_value(self, name: str) -> int:
         return self.pad_id if name == "input_ids" else 0
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """What a processor does not take, in words."""
+    try:
+        yield
+    except (ValueError, IndexError, RuntimeError) as error:
+        raise DataError(Problem("sample", f"the model's processor refuses it: {error}")) from error
 
 
 def token_level(parts: Sequence[dict[str, torch.Tensor]]) -> dict[str, list[torch.Tensor]]:

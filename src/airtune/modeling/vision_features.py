@@ -96,11 +96,12 @@ class PictureEncoder:
 
 
 def picture_encoder(model: Any, run: ResolvedRun, entry: CatalogEntry) -> PictureEncoder | None:
-    """What encodes the pictures of a run; None where its vision tower learns, or its model takes pixels only."""
+    """What encodes the pictures of a run; None where the tower learns or takes pixels only, or sees videos."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     # A model that brings its own code is not what the catalog speaks of.
     takes = hasattr(base, "get_image_features") and ENCODER_OUTPUTS in inspect.signature(type(base).forward).parameters
-    return PictureEncoder(model, entry) if takes and run.training_mode == "LoRA" and entry.vision_features else None
+    kept = takes and entry.vision_features and run.training_mode == "LoRA" and not run.task.needs_video
+    return PictureEncoder(model, entry) if kept else None
 
 
 def is_encoded(picture: Mapping[str, torch.Tensor]) -> bool:

@@ -103,7 +103,7 @@ def _read_quietly(data: bytes, uri: str) -> Any:
 
 
 def _check_places(document: RunDocument) -> None:
-    problems = _video_problems(document) + address_problems(document)
+    problems = address_problems(document)
     if problems:
         raise SettingsError(problems)
     refused = permission_problems(document)
@@ -118,16 +118,3 @@ def _check_places(document: RunDocument) -> None:
         problems += error.problems
     if problems:
         raise SettingsError(problems)
-
-
-def _video_problems(document: RunDocument) -> list[Problem]:
-    if not document.spec.task.needs_video:
-        return []
-    return [
-        Problem(
-            document.path("dataset.projectKind"),
-            "this version of airtune trains on images",
-            value=repr(document.spec.task.value),
-            fix="export frames as images and choose freeform",
-        )
-    ]

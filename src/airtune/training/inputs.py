@@ -69,11 +69,12 @@ def read_inputs(directory: RunDirectory, say: Callable[[str], None]) -> Inputs:
         )  # fmt: skip
     directory.fetch(layout.RECORDS, layout.FACTS)
     records = read_records(directory.path(layout.RECORDS))
-    films = [record for record in records if record.video is not None]
-    if films:
+    known = entry_of(run)
+    if run.task.needs_video and not known.video:
         raise SettingsError(
-            Problem("task", f"{len(films)} samples are videos, which cannot be trained yet", value=run.task.value)
-        )
+            Problem("architecture.name", f"{known.display_name} takes no videos", value=known.key,
+                    fix="choose an architecture that does, for example qwen3vl")
+        )  # fmt: skip
     if not any(record.split == "train" for record in records):
         raise DataError(Problem(layout.RECORDS, "holds no sample to train", fix="run `airtune validate` again"))
     root = str(directory.read_json(layout.FACTS)["root_uri"])
@@ -81,4 +82,4 @@ def read_inputs(directory: RunDirectory, say: Callable[[str], None]) -> Inputs:
     images = Images(root)
     if ranks.is_main():  # the others hold a picture against its digest when they read it
         images.verify(records, every_two_seconds("pictures held against what was validated", say))
-    return Inputs(run, entry_of(run), records, images, resolution.estimate.get("row_tokens"))
+    return Inputs(run, known, records, images, resolution.estimate.get("row_tokens"))

@@ -93,7 +93,7 @@ class Samples(Dataset[Sample]):
         record = self.records[index]
         try:
             learned = not isinstance(index, Unlearned)
-            return Sample(record.id, self._encoded(index, record), record.image_digests, learned=learned)
+            return Sample(record.id, self._encoded(index, record), record.shown, learned=learned)
         except AirtuneError as error:
             return Sample(record.id, None, failure=_named(error, record))
 
@@ -112,6 +112,7 @@ class Samples(Dataset[Sample]):
     def _encoded(self, index: int, record: Record) -> Encoded:
         images = zip(record.images, record.image_digests, strict=True)
         pictures = [self._picture(key, digest) for key, digest in images]
+        pictures += [self._film(film, record.shown[0]) for film in self._images.films(record)]
         text = self._texts.get(index)
         if text is not None:
             return replace(text, vision=tuple(picture.vision for picture in pictures))
@@ -132,6 +133,13 @@ class Samples(Dataset[Sample]):
         picture = self.look(key, digest)
         self._pictures.put(digest, picture, picture.bytes)
         return picture
+
+    def _film(self, film: Any, digest: str) -> Picture:
+        kept = self._pictures.get(digest)
+        if kept is None:
+            kept = self._encoder.see(film)
+            self._pictures.put(digest, kept, kept.bytes)
+        return kept
 
 
 class Kept(Generic[Key, Value]):

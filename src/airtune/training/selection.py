@@ -134,11 +134,15 @@ class _Lengths:
         self._of_prompt: dict[tuple[str, int], int] = {}
 
     def __call__(self, record: Record) -> int:
-        key = (record.prompt, len(record.images))
+        films = self._images.films(record)
+        shown = len(record.images) + len(films)
+        key = (record.prompt, shown)
         if key not in self._of_prompt:
-            text = self._encoder.prompt_text(self._run.system_prompt, len(record.images), record.prompt)
-            self._of_prompt[key] = self._encoder.text_length(text) - len(record.images)
-        pictures = sum(self._tokens(size) for size in self._sizes(record))
+            text = self._encoder.prompt_text(
+                self._run.system_prompt, len(record.images), record.prompt, videos=len(films)
+            )
+            self._of_prompt[key] = self._encoder.text_length(text) - shown
+        pictures = sum(map(self._encoder.film_length, films)) + sum(self._tokens(size) for size in self._sizes(record))
         return self._of_prompt[key] + pictures + len(self._encoder.target_ids(record.target))
 
     def _tokens(self, size: tuple[int, int]) -> int:

@@ -76,7 +76,7 @@ class SelfCheck(TrainerCallback):  # type: ignore[misc]
             AirtuneError: the sample cannot be made.
             DefectError: it is not what was promised.
         """
-        index = next((number for number, record in enumerate(samples.records) if record.images), 0)
+        index = next((number for number, record in enumerate(samples.records) if record.shown), 0)
         record, sample = samples.records[index], samples[index]
         if sample.failure is not None:
             raise sample.failure
@@ -87,8 +87,9 @@ class SelfCheck(TrainerCallback):  # type: ignore[misc]
         text = encoder.processor.tokenizer.decode(learned)
         read = encoded.tokens["input_ids"][(encoded.labels == IGNORED) & (encoded.picture == NO_PICTURE)]
         of_pictures = int((encoded.picture != NO_PICTURE).sum())
-        prompt = encoder.prompt_text(self._run.system_prompt, len(record.images), record.prompt)
-        of_text = encoder.text_length(prompt) - len(record.images) + len(encoder.target_ids(record.target))
+        videos = len(record.shown) - len(record.images)
+        prompt = encoder.prompt_text(self._run.system_prompt, len(record.images), record.prompt, videos=videos)
+        of_text = encoder.text_length(prompt) - len(record.shown) + len(encoder.target_ids(record.target))
         self.report["sample"] = {
             "id": record.id,
             "tokens": encoded.length,

@@ -108,7 +108,7 @@ class VisionLanguageTrainer(CheckpointedTrainer):
         self._seeing = seeing
         self.has_validation = len(validation) > 0
         self.order = EpochOrder(
-            [record.image_digests for record in train.records],
+            [record.shown for record in train.records],
             run.seed,
             together=run.effective_batch,
             shuffle=run.shuffle,

@@ -38,7 +38,7 @@ def validation_loss(
         AirtuneError: a sample cannot be made.
     """
     loss, tokens = 0.0, 0
-    order = sorted(range(len(samples)), key=lambda index: samples.records[index].image_digests)  # who can share a row
+    order = sorted(range(len(samples)), key=lambda index: samples.records[index].shown)  # who can share a row
     batches = [order[start : start + size] for start in range(0, len(order), size)]
     with torch.no_grad():
         for number in range(math.ceil(len(batches) / ranks.world())):

@@ -5,9 +5,10 @@
     {"messages": [{"role": "user", "content": "<image>How many?"}, {"role": "assistant", "content": "Two"}],
      "images": ["images/a.jpg"]}
 
-``content`` may also be a list of parts, a sample may show several images, and for the task generic none at all. A
-file whose name begins with ``train``, or with ``val``, ``valid``, ``dev`` or ``test``, delivers that split; other
-files leave it open.
+``content`` may also be a list of parts, a sample may show several images, and for the task generic none at all. For the
+task video-freeform it shows one video (``"videos": ["videos/a.mp4"]``, ``<video>`` in the text) and no image. A file
+whose name begins with ``train``, or with ``val``, ``valid``, ``dev`` or ``test``, delivers that split; other files
+leave it open.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _IMAGES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".ti
 _LOOKED_AT: Final = 50
 _VALIDATION_NAMES: Final = re.compile(r"(?:val|valid|validation|dev|eval|test)(?:[._-].*)?", re.IGNORECASE)
 _TRAIN_NAMES: Final = re.compile(r"(?:train|training)(?:[._-].*)?", re.IGNORECASE)
-_PLACEHOLDER: Final = re.compile(r"<image>\n?")
+_PLACEHOLDER: Final = re.compile(r"<(?:image|video)>\n?")
 _ROLES: Final = {
     "user": "user",
     "human": "user",
@@ -98,7 +99,7 @@ class ChatReader:
                 for line, value in json_lines(content):
                     self._systems += _has_system_message(value)
                     sample = _sample(self._source, task, Place(file=key, line=line, split=split), value)
-                    self._texts += isinstance(sample, Draft) and not sample.images
+                    self._texts += isinstance(sample, Draft) and not sample.images and sample.video is None
                     yield sample
 
 
@@ -127,31 +128,41 @@ def _sample(source: Source, task: Task, place: Place, value: Any) -> Outcome:
             raise value
         if not isinstance(value, Mapping):
             raise Reject("annotation-shape", f"the line is not an object: {short(value)}")
-        if value.get("videos") or value.get("video"):
-            raise Reject("video", "the sample has a video")
         turns = [(role, content) for role, content in _turns(value) if role != "system"]
         if [role for role, _ in turns] != ["user", "assistant"]:
             roles = ", ".join(role for role, _ in turns) or "none"
             raise Reject("several-turns", f"one user turn and one assistant turn are read, and there are: {roles}")
-        for name in _named_images(value, turns):
-            folder = PurePosixPath(place.file).parent.as_posix()
-            images.append(source.image_key(name, _folders("" if folder == "." else folder)))
-        if not images and task is not Task.GENERIC:  # the other tasks ask about a picture
+        folder = PurePosixPath(place.file).parent.as_posix()
+        folders = _folders("" if folder == "." else folder)
+        images += [source.image_key(name, folders) for name in _named(value, turns, "image")]
+        video = _video(source, task, _named(value, turns, "video"), images, folders)
+        if not images and video is None and task is not Task.GENERIC:  # the other tasks ask about a picture
             raise Reject("image-not-named", "the sample names no image")
         asked, placeholders = _text(turns[0][1])
-        if placeholders not in (0, len(images)):
-            raise Reject(
-                "annotation-shape", f"{placeholders} times <image> in the user's text, and {len(images)} images"
-            )
+        shown = len(images) + (video is not None)
+        if placeholders not in (0, shown):
+            raise Reject("annotation-shape", f"{placeholders} times <image> or <video> in the user's text, for {shown}")
         prompt = fields.usable_text(asked, "content", empty="question-empty") if asked or task is Task.VQA else None
         answered = fields.usable_text(_text(turns[1][1])[0], "content", empty="answer-empty")
-        return Draft(place=place, images=tuple(images), prompt=prompt, truth=_truth(task, answered))
+        return Draft(place=place, images=tuple(images), video=video, prompt=prompt, truth=_truth(task, answered))
     except Reject as refusal:
         return refusal.at(place, images)
 
 
 def _folders(folder: str) -> list[str]:
-    return list(dict.fromkeys([folder, "", f"{folder}/images" if folder else "images"]))
+    below = [f"{folder}/{name}" if folder else name for name in ("images", "videos")]
+    return list(dict.fromkeys([folder, "", *below]))
+
+
+def _video(source: Source, task: Task, named: list[Any], images: list[str], folders: list[str]) -> str | None:
+    """The key of a sample's video, which the task of videos has and no other."""
+    if not task.needs_video:
+        if named:
+            raise Reject("video", "the sample has a video")
+        return None
+    if images or len(named) != 1:
+        raise Reject("video-not-named", f"one video is shown, and there are {len(named)}, and {len(images)} images")
+    return source.image_key(named[0], folders)
 
 
 def _turns(value: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -172,27 +183,28 @@ def _text(content: Any) -> tuple[str, int]:
     parts = content if isinstance(content, list) else [content]
     texts, images = [], 0
     for part in parts:
-        if isinstance(part, Mapping) and part.get("type") in ("image", "image_url"):
+        if isinstance(part, Mapping) and part.get("type") in ("image", "image_url", "video"):
             images += 1
             continue
         text = part.get("text") if isinstance(part, Mapping) else part
         if not isinstance(text, str):
-            raise Reject("annotation-shape", f"a message's content is neither text nor image: {short(part)}")
+            raise Reject("annotation-shape", f"a message's content is neither text nor image nor video: {short(part)}")
         text, marks = _PLACEHOLDER.subn("", text)
         texts.append(text)
         images += marks
     return "\n".join(texts).strip(), images
 
 
-def _named_images(value: Mapping[str, Any], turns: list[tuple[str, Any]]) -> list[Any]:
-    named = value.get("images", value.get("image"))
+def _named(value: Mapping[str, Any], turns: list[tuple[str, Any]], kind: str) -> list[Any]:
+    """The names of a sample's images or videos."""
+    named = value.get(f"{kind}s", value.get(kind))
     if named is None:  # TRL allows the image to stand in the part itself
         parts = [part for _, content in turns if isinstance(content, list) for part in content]
-        named = [part["image"] for part in parts if isinstance(part, Mapping) and "image" in part]
+        named = [part[kind] for part in parts if isinstance(part, Mapping) and kind in part]
     if isinstance(named, str | Mapping):
         named = [named]
     if not isinstance(named, list):
-        raise Reject("annotation-shape", f"'images' is not a list: {short(named)}")
+        raise Reject("annotation-shape", f"'{kind}s' is not a list: {short(named)}")
     return [item.get("path") if isinstance(item, Mapping) else item for item in named]
 
 

@@ -61,8 +61,8 @@ def distributions(records: Sequence[Record]) -> list[Distribution]:
             [sum(len(item["boxes"]) for item in t["groundings"]) for t in truths if "groundings" in t],
         ),
         histogram("Box size, % of the image", areas),
-        histogram("Image width in pixels", [record.width for record in records if record.images]),
-        histogram("Image height in pixels", [record.height for record in records if record.images]),
+        histogram("Image width in pixels", [record.width for record in records if record.shown]),
+        histogram("Image height in pixels", [record.height for record in records if record.shown]),
     ]
     return [chart for chart in charts if chart.bars]
 

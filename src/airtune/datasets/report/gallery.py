@@ -17,6 +17,7 @@ from airtune.datasets.decoding import UnusableImageError
 from airtune.datasets.draft import REMEDIES, SetAside
 from airtune.datasets.images import Images
 from airtune.datasets.record import SPLITS, Record
+from airtune.datasets.videos import Film
 from airtune.runspec.answers import COORDINATE_RANGE
 
 LONGEST_SIDE: Final = 240
@@ -121,6 +122,9 @@ def _card(record: Record, images: Images) -> Card:
     pictures = [
         _thumbnail(images, key, digest) for key, digest in zip(record.images[:4], record.image_digests, strict=False)
     ]
+    film = Film.of(record, images)
+    if film is not None:
+        pictures = [_first_frame(film)]
     boxes: list[BoxDrawn] = []
     if pictures and (first := pictures[0]):
         boxes = [
@@ -150,6 +154,17 @@ def _thumbnail(images: Images, key: str, digest: str | None = None) -> Thumbnail
         picture = images.load(key, digest)
     except UnusableImageError:
         return None
+    return _small(picture)
+
+
+def _first_frame(film: Film) -> Thumbnail | None:
+    try:
+        return _small(Image.fromarray(film.read([0])[0]))
+    except UnusableImageError:
+        return None
+
+
+def _small(picture: Image.Image) -> Thumbnail:
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=75)
