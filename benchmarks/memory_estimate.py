@@ -43,7 +43,10 @@ ON_GPU = {
 
 def main() -> None:
     options = _options()
-    gpu = shutil.which("nvidia-smi") is not None and subprocess.run(["nvidia-smi"], check=False).returncode == 0
+    gpu = (
+        shutil.which("nvidia-smi") is not None
+        and subprocess.run(["nvidia-smi"], capture_output=True, check=False).returncode == 0
+    )
     cases = list(_cases(options, gpu))
     together = 1 if gpu else len(cases)
     rows = []

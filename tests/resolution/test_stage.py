@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from airtune.configs import configs_root
-from airtune.errors import DefectError, NotPermittedError, SettingsError
-from airtune.resolution.stage import base_model_of, resolve
+from airtune.errors import DefectError, NotPermittedError, SettingsError, StoreError
+from airtune.resolution.device import Device
+from airtune.resolution.stage import base_model_of, foresee, resolve
 from airtune.runspec.document import RunDocument
 from airtune.runspec.resolved import Resolution, ResolvedRun
 from airtune.runspec.settings import all_settings
@@ -360,3 +361,20 @@ def test_the_estimate_is_a_table_for_people(make_run: Make, monkeypatch: pytest.
         assert part in text
     unknown = {**resolve(make_run(run_id="r2")).estimate, "missing": "not known before the model is fetched"}
     assert "parameters, memory and time: not known before" in "\n".join(estimate_lines(unknown))
+
+
+def test_a_hub_that_does_not_answer_stops_a_run_and_not_an_estimate(
+    make_run: Make, small: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    run = make_run(**{"base-model": "Qwen/Qwen3-VL-4B-Instruct", "size": "4B"})
+    with pytest.raises(StoreError, match="does not answer"):
+        resolve(run)
+    found = foresee(run, Device("L4", 24.0, 8.9, 1, "test"), hub_needed=False)
+    assert found.facts["base_model"]["known_from"] == "published"
+    assert found.estimate["trained_parameters"] == 36 * 16 * (2560 * 7 + 4096 * 2 + 1024 * 2 + 9728 * 3)
+    assert found.estimate["verdict"]["verdict"] in ("Allow", "Warn")
+    assert found.estimate["pace"]["device"] == "L4"

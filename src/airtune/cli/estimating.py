@@ -16,7 +16,7 @@ from airtune.errors import Problem, SettingsError
 from airtune.resolution import accelerators
 from airtune.resolution.device import Device
 from airtune.resolution.estimate_table import estimate_lines
-from airtune.resolution.stage import resolution_of
+from airtune.resolution.stage import foresee
 from airtune.runspec.resolved import Resolution
 from airtune.stores.run_directory import RunDirectory
 
@@ -45,7 +45,7 @@ def estimate(
         if assignments:
             raise SettingsError(Problem("--set", "needs a run.json, not a run", value=run))
         find_store()
-        found = resolution_of(RunDirectory.open(run), device)
+        found = foresee(RunDirectory.open(run), device, hub_needed=False)
     else:
         found = _of_file(Path(run), assignments or [], device)
     if as_json:
@@ -69,7 +69,7 @@ def _of_file(file: Path, assignments: list[str], device: Device | None) -> Resol
         made = load_run(submission.document.raw, submission.overrides, "estimate", store)
         say("looking at the dataset")
         validate(made, tell=say)
-        return resolution_of(made, device)
+        return foresee(made, device, hub_needed=False)
 
 
 def _device(memory: str | None, gpu: str | None) -> Device | None:

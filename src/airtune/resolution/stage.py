@@ -7,9 +7,9 @@ from typing import Any, Final
 from airtune.catalog import registry
 from airtune.datasets.record import Record, read_records
 from airtune.environment import Environment
-from airtune.errors import Problem, SettingsError
+from airtune.errors import Problem, SettingsError, StoreError
 from airtune.resolution.architecture import choose
-from airtune.resolution.base_model import read_base_model
+from airtune.resolution.base_model import read_base_model, read_published
 from airtune.resolution.data_facts import DataFacts
 from airtune.resolution.device import Device, find_device
 from airtune.resolution.resolver import Surroundings, resolve_settings
@@ -17,7 +17,7 @@ from airtune.resolution.verdict import DENY
 from airtune.runspec.document import RunDocument
 from airtune.runspec.resolved import Resolution
 from airtune.stores import layout
-from airtune.stores.permission import check_source
+from airtune.stores.permission import check_source, is_hub_id
 from airtune.stores.run_directory import RunDirectory
 
 _FIRST_WORK: Final = (layout.TRAINING, layout.CHECKPOINTS, layout.MODEL_FULL, layout.MODEL_ADAPTER)
@@ -45,7 +45,7 @@ def resolve(run: RunDirectory) -> Resolution:
     if run.exists(layout.RESOLUTION) and _has_begun(run):
         return Resolution.from_json(run.store.read(layout.RESOLUTION))
     document = _asked(run)
-    resolution = resolution_of(run)
+    resolution = foresee(run)
     run.write_text(layout.RESOLUTION, resolution.to_json())
     run.update(layout.RUN_JSON, lambda before: _resolved(before, document, resolution))
     run.fetch(layout.RUN_JSON)
@@ -53,12 +53,13 @@ def resolve(run: RunDirectory) -> Resolution:
     return resolution
 
 
-def resolution_of(run: RunDirectory, device: Device | None = None) -> Resolution:
+def foresee(run: RunDirectory, device: Device | None = None, *, hub_needed: bool = True) -> Resolution:
     """What :func:`resolve` would decide, without writing it down.
 
     Args:
         run: a run whose dataset was validated.
         device: the GPU; None: the one that is found.
+        hub_needed: whether a hub that does not answer is an error; False: the published dimensions will do.
 
     Raises:
         SettingsError: as :func:`resolve`, but whether the run fits stands in the estimate alone.
@@ -75,7 +76,12 @@ def resolution_of(run: RunDirectory, device: Device | None = None) -> Resolution
     where = document.path("model.airtune.baseModel")
     source = base_model_of(document)
     check_source(source, where=where)
-    base = read_base_model(source, where=where)
+    try:
+        base = read_base_model(source, where=where)
+    except StoreError:
+        if hub_needed or not is_hub_id(source):
+            raise
+        base = read_published(source)
     around = Surroundings(
         data=DataFacts.from_json(run.read_json(layout.FACTS)),
         base=base,
