@@ -74,13 +74,15 @@ def train_here(directory: RunDirectory) -> dict[str, Any]:
         torch.set_num_threads(threads)
 
 
-def assert_the_same_curve(one: RunDirectory, other: RunDirectory, steps: int = STEPS, norms: float = 1e-4) -> None:
+def assert_the_same_curve(
+    one: RunDirectory, other: RunDirectory, steps: int = STEPS, losses: float = 1e-5, norms: float = 1e-4
+) -> None:
     """Loss, norm of the gradient and tokens at every step, and every validation loss."""
     for name in ("metrics", "evaluations"):
         expected, found = rows_of(one, name), rows_of(other, name)
         assert [row["step"] for row in found] == [row["step"] for row in expected]
         for before, after in zip(expected, found, strict=True):
-            assert after["loss"] == pytest.approx(before["loss"], abs=1e-5)
+            assert after["loss"] == pytest.approx(before["loss"], abs=losses)
             if name == "metrics":
                 assert after["tokens"] == before["tokens"]
                 assert after["grad_norm"] == pytest.approx(before["grad_norm"], rel=norms)
@@ -161,7 +163,9 @@ def test_every_architecture_can_be_divided_between_two_processes(
     ended = launch(two, processes=2, sharded=True)
     assert ended.end() == 0, ended.output()
     # A router that wavers between two experts takes another one for a difference in the last bit.
-    assert_the_same_curve(whole, two, steps=4, norms=1e-2)
+    routed = key in ("qwen36", "gemma4-experts", "deepseekocr")
+    losses, norms = (1e-4, 1e-2) if routed else (1e-5, 1e-4)
+    assert_the_same_curve(whole, two, steps=4, losses=losses, norms=norms)
     assert_the_same_bundle(whole, two, "model_full", "model.safetensors", apart=4 * 1e-3)
 
 
