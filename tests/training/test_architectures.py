@@ -29,7 +29,7 @@ KEYS = (*load_catalog(), "gemma4-experts")
 """Gemma 4 comes in two kinds: with embeddings per layer, and with experts."""
 SLICE: dict[str, tuple[Mode, Mode]] = {
     "qwen25vl": ("LoRA", "NF4"), "qwen3vl": ("LoRA", "SFT"), "internvl35": ("LoRA", "FP4"), "llavanext": ("NF4", "SFT"),
-    "qwen35": ("LoRA", "SFT"), "qwen36": ("LoRA", "NF4"), "gemma4": ("FP4", "SFT"), "gemma4-experts": ("LoRA", "NF4"),
+    "qwen35": ("LoRA", "SFT"), "qwen36": ("LoRA", "NF4"), "gemma4": ("FP4", "SFT"), "gemma4-experts": ("LoRA", "SFT"),
     "deepseekocr": ("LoRA", "SFT"), "nvila": ("LoRA", "SFT"), "cosmosreason1": ("SFT", "FP4"),
     "cosmosreason2": ("LoRA", "NF4"),
 }  # fmt: skip
