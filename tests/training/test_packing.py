@@ -260,3 +260,12 @@ def test_a_4_bit_model_is_packed_as_well(kind: str, tmp_path: Path) -> None:
     padded, packed, rows = made.both(questions("ab", 4))
     assert max(padded.apart(packed)) <= 2e-6
     assert len(rows) == 1
+
+
+def test_samples_of_one_picture_meet_even_where_a_run_asks_for_one_sample_at_a_time(assemble: Any) -> None:
+    """Accumulation is there to save memory; rows are bounded by their tokens instead."""
+    pieces = assemble(batch_size=1, gradient_accumulation=4, train=8, epochs=1)
+    batches = list(pieces.trainer.get_train_dataloader())
+    assert [len(batch["sample_ids"]) for batch in batches] == [4, 4]
+    pieces.trainer.data_collator.limit(1)
+    assert [len(batch["rows"]) for batch in pieces.trainer.get_train_dataloader()] == [4, 4]

@@ -170,7 +170,8 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     by_answers = run.early_stopping_patience is not None and run.early_stopping_metric != "loss" and chosen.validation
     scores = Scores(model, run, encoder, stops, inputs.images, chosen.validation) if by_answers else None
     longest = max(chosen.lengths[record.id] for record in chosen.train)
-    rows = inputs.row_tokens or ROW_TOKENS
+    # A row holds what the memory takes by the estimate; without one, no more than the micro-batch that was asked for.
+    rows = inputs.row_tokens or min(ROW_TOKENS, run.batch_size * longest)
     packer = Packer.of(model, entry, rows)  # what samples begin with in common is computed once, where that can be done
     log.info("samples of a micro-batch %s", "are padded" if packer is None else "share what they begin with")
     remedies = Remedies(

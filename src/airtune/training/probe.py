@@ -84,7 +84,7 @@ class Probe(TrainerCallback):  # type: ignore[misc]
     def _largest_batches(self) -> list[list[int]]:
         """Micro-batches as the run will meet them, by their tokens with padding, then by their tokens."""
         trainer, lengths = self._trainer, self._lengths
-        size = trainer.around.remedies.batching.batch_size
+        size = trainer.micro_batch
         order, epoch = trainer.order, trainer.order.epoch
         sizes: dict[tuple[int, ...], tuple[int, int]] = {}
         for number in range(min(trainer.run.epochs, math.ceil(_MOST_SAMPLES / len(lengths)))):

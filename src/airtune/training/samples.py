@@ -181,6 +181,11 @@ class Batches:
         self._encoder = encoder
         self._packer = packer
 
+    @property
+    def packs(self) -> bool:
+        """Whether samples share rows."""
+        return self._packer is not None
+
     def limit(self, row_tokens: int | None) -> None:
         """From the next batch on a packed row has at most so many tokens; None: as many as before."""
         if self._packer is not None and row_tokens is not None:

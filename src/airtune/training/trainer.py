@@ -166,6 +166,17 @@ class VisionLanguageTrainer(CheckpointedTrainer):
         if batching.checkpointing and not self.run.gradient_checkpointing:
             self.model.activation_checkpointing_enable({"use_reentrant": False})
 
+    @property
+    def micro_batch(self) -> int:
+        """Samples that are made into rows at once, at most.
+
+        Packed rows are bounded by their tokens, so it is all that this process has of an effective batch: samples of
+        one picture meet even where a run asks for one sample at a time.
+        """
+        if self.data_collator.packs:
+            return math.ceil(self.run.effective_batch / ranks.world())
+        return int(self.args.per_device_train_batch_size)
+
     def _waited_long_enough(self) -> bool:
         patience = self.run.early_stopping_patience
         costs = [self._cost(row) for row in self.around.evaluations.rows]
@@ -266,9 +277,12 @@ class VisionLanguageTrainer(CheckpointedTrainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """This process's micro-batches; accelerate would deal samples out in another order than one process has."""
-        size = self.args.per_device_train_batch_size
         batches = MicroBatches(
-            self.order, effective=self.run.effective_batch, size=size, rank=ranks.rank(), world=ranks.world()
+            self.order,
+            effective=self.run.effective_batch,
+            size=self.micro_batch,
+            rank=ranks.rank(),
+            world=ranks.world(),
         )
         self.args.gradient_accumulation_steps = batches.accumulation
         return DataLoader(
