@@ -212,8 +212,16 @@ def _compared(case: Case, ours: list[dict[str, Any]], theirs: list[dict[str, Any
         "peer_patches_per_sample": per_sample(theirs, "vision"),
         "airtune_median_step_seconds": round(statistics.median(ours[0]["seconds"]), 3),
         "peer_median_step_seconds": round(statistics.median(theirs[0]["seconds"]), 3),
+        "airtune_flops_per_second": _rate(ours),
+        "peer_flops_per_second": _rate(theirs),
+        "matrix_flops_per_second": round(max(run["matrix_flops_per_second"] for run in (*ours, *theirs))),
         "threads": ours[0]["threads"],
     }
+
+
+def _rate(side: list[dict[str, Any]]) -> int:
+    """Operations a second of the matrices of the model, as the median of a side's runs."""
+    return round(statistics.median(run["flops"] / sum(run["seconds"]) for run in side))
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -237,6 +245,9 @@ def _print(rows: list[dict[str, Any]]) -> None:
     )
     for row in rows:
         print(_line(row))
+    used = (max(row[f"{side}_flops_per_second"] for row in rows) for side in ("airtune", "peer"))
+    ours, theirs = (f"{100 * rate / max(row['matrix_flops_per_second'] for row in rows):.0f} %" for rate in used)
+    print(f"of the rate at which this device multiplies matrices: {ours} at best, the peer {theirs}")
 
 
 def _print_reference(rows: list[dict[str, Any]]) -> None:

@@ -19,7 +19,7 @@ from training_comparison.watch import Watch, write
 
 def main(run_uri: str, out: Path) -> None:
     """Trains the run to its end."""
-    from airtune.catalog.registry import entry
+    from airtune.catalog.registry import entry_of
     from airtune.stores import layout
     from airtune.stores.run_directory import RunDirectory
     from airtune.training import __main__ as stage
@@ -37,7 +37,7 @@ def main(run_uri: str, out: Path) -> None:
             weights = {name: value.detach().cpu().contiguous() for name, value in trained.items()}
             save_file(weights, out.with_suffix(".safetensors"))
             noted["before"] = time.perf_counter() - loaded[0]
-            noted["watch"] = Watch(self.model, entry(self.run.architecture))
+            noted["watch"] = Watch(self.model, entry_of(self.run))
             self.add_callback(noted["watch"])
 
         def get_batch_samples(self, *args: Any) -> Any:

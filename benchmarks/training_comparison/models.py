@@ -74,7 +74,7 @@ def _token_ids(tokenizer: Any) -> dict[str, int]:
 
 
 def _qwen3vl_30m(tokenizer: Any) -> Any:
-    """28 million parameters in a language model of 6 layers, 6 in a vision tower of 6."""
+    """30 million parameters: 24 in the 6 layers of the language model, 6 in vision tower and projector."""
     from transformers import Qwen3VLConfig
 
     return Qwen3VLConfig(
