@@ -40,7 +40,7 @@ def document(cells: Sequence[Cell]) -> str:
     rows += [_row(entry, cells) for entry in catalog.values()]
     text = _HEAD + "\n".join(rows) + "\n"
     text += (
-        "\n*Shared rows*: samples with a common beginning share it (see the README). *Features kept*: what a frozen\n"
+        "\n*Shared rows*: samples with a common beginning share it (see training.md). *Features kept*: what a frozen\n"
     )
     text += "vision tower sees is computed once a picture. *Videos*: as the platform has it.\n"
     text += "\n## In words\n\n" + "\n".join(line for entry in catalog.values() for line in _words(entry, cells)) + "\n"
