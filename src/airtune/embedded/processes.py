@@ -151,17 +151,18 @@ def tell(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
 
 
 def still_running(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """Those of the processes that still run."""
-    asked = list(processes)
-    for process in asked:
-        with contextlib.suppress(ChildProcessError):  # collected, where it was this process that started it
-            os.waitpid(process.pid, os.WNOHANG)
-    return [process for process in asked if _running(process)]
+    """Those of the processes that still run; the others are collected, where it was this process that started them."""
+    return [process for process in processes if _running(process)]
 
 
 def _running(process: psutil.Process) -> bool:
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        if not process.is_running():
+            return False
+        with contextlib.suppress(ChildProcessError):  # not a child, or collected before
+            # A child that looks dead may have threads that are not: it has ended when it can be collected.
+            return os.waitpid(process.pid, os.WNOHANG) == (0, 0)
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
 
