@@ -47,7 +47,7 @@ def assemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assemble:
     monkeypatch.setenv("AIRTUNE_HOME", str(tmp_path / "home"))
     made = 0
 
-    def put_together(*, train: int = 12, validation: int = 4, **changes: Any) -> Assembled:
+    def put_together(*, train: int = 12, validation: int = 4, packed: bool = True, **changes: Any) -> Assembled:
         nonlocal made
         made += 1
         from airtune.catalog.registry import entry
@@ -96,7 +96,7 @@ def assemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assemble:
         )  # fmt: skip
         trainer = VisionLanguageTrainer(
             model, run, arguments, train=sets[0], validation=sets[1],
-            batches=Batches(encoder, Packer.of(model, known)), around=around,
+            batches=Batches(encoder, Packer.of(model, known) if packed else None), around=around,
             seeing=picture_encoder(model, run, known),
         )  # fmt: skip
         return Assembled(run, model, encoder, sets[0], sets[1], trainer, said)

@@ -124,6 +124,11 @@ def test_a_step_takes_batch_size_x_accumulation_samples_in_so_many_micro_batches
         pieces.fit()
         return steps
 
-    assert taken(assemble(train=9, validation=0, epochs=1, batch_size=3, gradient_accumulation=2)) == [[3, 3], [3]]
-    assert taken(assemble(train=9, validation=0, epochs=1, batch_size=1, gradient_accumulation=6)) == [[1] * 6, [1] * 3]
-    assert taken(assemble(train=9, validation=0, epochs=2, batch_size=6)) == [[6], [3]] * 2
+    def padded(**changes: Any) -> Any:
+        return assemble(train=9, validation=0, packed=False, **changes)
+
+    assert taken(padded(epochs=1, batch_size=3, gradient_accumulation=2)) == [[3, 3], [3]]
+    assert taken(padded(epochs=1, batch_size=1, gradient_accumulation=6)) == [[1] * 6, [1] * 3]
+    assert taken(padded(epochs=2, batch_size=6)) == [[6], [3]] * 2
+    # samples that share rows: the whole step's together, its rows are bounded by their tokens
+    assert taken(assemble(train=9, validation=0, epochs=1, batch_size=3, gradient_accumulation=2)) == [[6], [3]]
