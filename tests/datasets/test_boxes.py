@@ -9,14 +9,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airtune.datasets.boxes import boxes_of
+from airtune.datasets.boxes import Units, finish, read_boxes
 from airtune.datasets.draft import REMEDIES, Reject
 from airtune.runspec.answers import box_problem
+
+VGA = (640, 480)
+
+
+def boxes_of(bounds: Any, size: tuple[int, int] = VGA, units: Units = "fraction") -> list[list[int]]:
+    """From what an annotation holds to what is trained."""
+    truth = {"sentence": "a", "groundings": [{"phrase": "a", "boxes": read_boxes(bounds)}]}
+    boxes: list[list[int]] = finish(truth, units, size)["groundings"][0]["boxes"]
+    return boxes
 
 
 def test_fractions_become_integers_from_0_to_1024() -> None:
     assert boxes_of([[0.0, 0.25, 0.5, 1.0]]) == [[0, 256, 512, 1024]]
-    assert boxes_of([[0.1, 0.2, 0.5, 0.6], [0, 0, 1, 1]]) == [[102, 205, 512, 614], [0, 0, 1024, 1024]]
+    assert boxes_of([[0, 0, 1, 1], [0.1, 0.2, 0.5, 0.6]]) == [[0, 0, 1024, 1024], [102, 205, 512, 614]]
+
+
+def test_pixels_become_integers_from_0_to_1024() -> None:
+    assert boxes_of([[0, 120, 320, 480.0]], units="pixel") == [[0, 256, 512, 1024]]
+
+
+def test_boxes_on_the_grid_stay_as_they_are() -> None:
+    truth = {"sentence": "a", "groundings": [{"phrase": "a", "boxes": [[9, 9, 20, 20], [1, 2, 3, 4]]}]}
+    assert finish(truth, "grid", VGA) == truth
+
+
+def test_the_boxes_of_a_phrase_are_put_in_reading_order() -> None:
+    drawn = [[300, 200, 400, 300], [9, 200, 40, 300], [500, 10, 600, 300]]
+    assert boxes_of(drawn, units="pixel") == boxes_of(sorted(drawn), units="pixel")
+    assert [box[0] for box in boxes_of(drawn, units="pixel")] == [800, 14, 480]
 
 
 def test_one_box_alone_is_taken_as_a_list_of_one() -> None:
@@ -33,6 +57,7 @@ def test_four_corners_are_taken_in_any_order(turn: int) -> None:
 
 def test_rounding_beyond_the_edge_is_clipped() -> None:
     assert boxes_of([[-0.0004, 0.0, 1.0003, 1.0000001]]) == [[0, 0, 1024, 1024]]
+    assert boxes_of([[-0.4, 0, 640.5, 480.02]], units="pixel") == [[0, 0, 1024, 1024]]
 
 
 @pytest.mark.parametrize("low", [0.0, 0.3, 0.99999])
@@ -48,6 +73,7 @@ def test_a_box_thinner_than_a_unit_still_has_an_area(low: float) -> None:
         ([[10, 20, 200, 300]], "box-in-pixels"),
         ([[0.1, 0.2, 0.5, 1.2]], "box-outside"),
         ([[-0.2, 0.2, 0.5, 0.9]], "box-outside"),
+        ([[1.0, 0.2, 1.0005, 0.9]], "box-outside"),
         ([[0.5, 0.2, 0.1, 0.6]], "box-inverted"),
         ([[0.1, 0.6, 0.5, 0.2]], "box-inverted"),
         ([[0.1, 0.2, 0.1, 0.6]], "box-empty"),
@@ -56,6 +82,7 @@ def test_a_box_thinner_than_a_unit_still_has_an_area(low: float) -> None:
         ([[0.1, 0.2, 0.5, "0.6"]], "box-shape"),
         ([[0.1, 0.2, 0.5, True]], "box-shape"),
         ([[0.1, 0.2, 0.5, math.nan]], "box-shape"),
+        ([[[0.1, math.nan], [0.3, 0.4], [1, 1], [0, 0]]], "box-shape"),
         ([[0.1, 0.2, 0.5, 10**400]], "box-shape"),
         ({"x": 1}, "box-shape"),
         (None, "box-shape"),
@@ -65,14 +92,45 @@ def test_a_box_thinner_than_a_unit_still_has_an_area(low: float) -> None:
 )
 def test_a_box_that_cannot_be_meant_is_refused_with_its_reason(bounds: Any, reason: str) -> None:
     with pytest.raises(Reject) as caught:
-        boxes_of(bounds, (640, 480))
+        boxes_of(bounds)
     assert caught.value.reason == reason
     assert reason in REMEDIES
 
 
+@pytest.mark.parametrize(
+    ("box", "reason"),
+    [
+        ([0.1, 0.2, 0.5, 0.6], "box-in-fractions"),
+        ([-30, 20, 200, 300], "box-outside"),
+        ([10, 20, 641, 300], "box-outside"),
+        ([10, 20, 200, 5000], "box-outside"),
+        ([200, 20, 10, 300], "box-inverted"),
+        ([10, 20, 10, 300], "box-empty"),
+    ],
+)
+def test_a_box_in_pixels_is_held_against_its_image(box: list[float], reason: str) -> None:
+    with pytest.raises(Reject) as caught:
+        boxes_of([box], units="pixel")
+    assert caught.value.reason == reason
+
+
 def test_pixels_are_said_together_with_the_image_that_they_would_fit() -> None:
     with pytest.raises(Reject, match=r"look like pixels of an image of 640 x 480: \[10, 20, 200, 300\]"):
-        boxes_of([[10, 20, 200, 300]], (640, 480))
+        boxes_of([[10, 20, 200, 300]])
+
+
+@given(st.data())
+def test_the_same_box_in_pixels_and_in_rounded_fractions_is_the_same_target(data: st.DataObject) -> None:
+    width, height = data.draw(st.integers(8, 8000)), data.draw(st.integers(8, 8000))
+    xs = sorted(data.draw(st.lists(st.integers(0, width), min_size=2, max_size=2, unique=True)))
+    ys = sorted(data.draw(st.lists(st.integers(0, height), min_size=2, max_size=2, unique=True)))
+    pixels = boxes_of([[xs[0], ys[0], xs[1], ys[1]]], (width, height), "pixel")
+    assert boxes_of([[xs[0] / width, ys[0] / height, xs[1] / width, ys[1] / height]], (width, height)) == pixels
+    # As YOLO writes it: centre and size with six decimals.
+    middle = [round(sum(edges) / 2 / side, 6) for edges, side in ((xs, width), (ys, height))]
+    extent = [round((edges[1] - edges[0]) / side, 6) for edges, side in ((xs, width), (ys, height))]
+    yolo = [middle[0] - extent[0] / 2, middle[1] - extent[1] / 2, middle[0] + extent[0] / 2, middle[1] + extent[1] / 2]
+    assert boxes_of([yolo], (width, height)) == pixels
 
 
 NUMBERS = st.floats() | st.integers() | st.floats(-0.1, 1.1)
@@ -81,12 +139,15 @@ ANYTHING = st.recursive(
 )
 
 
-@given(ANYTHING | st.lists(st.lists(NUMBERS, min_size=4, max_size=4), min_size=1, max_size=3))
-def test_whatever_the_bounds_are_the_boxes_are_right_or_refused(bounds: Any) -> None:
+@given(
+    ANYTHING | st.lists(st.lists(NUMBERS, min_size=4, max_size=4), min_size=1, max_size=3),
+    st.sampled_from(["fraction", "pixel"]),
+)
+def test_whatever_the_bounds_are_the_boxes_are_right_or_refused(bounds: Any, units: Units) -> None:
     reason = None
     boxes = []
     try:
-        boxes = boxes_of(bounds)
+        boxes = boxes_of(bounds, units=units)
     except Reject as refusal:
         reason = refusal.reason
     assert reason in REMEDIES if reason is not None else boxes

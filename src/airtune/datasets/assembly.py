@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from airtune.datasets.boxes import finish
 from airtune.datasets.draft import Draft, Outcome, Reject, SetAside, short
 from airtune.datasets.fingerprint import sample_digest
 from airtune.datasets.inspection import ImageFacts, Inspected, check_size
@@ -117,8 +118,11 @@ def _checked(draft: Draft, inspected: Inspected, task: Task) -> Usable:
             raise Reject(found.reason, found.message)
         facts.append(found)
     scaled = any(check_size(draft, found, task) is not None for found in facts if isinstance(found, ImageFacts))
+    truth = draft.truth
+    if task is Task.PHRASE_GROUNDING and facts:
+        truth = finish(truth, draft.units, draft.annotated_size or (facts[0].width, facts[0].height))
     try:
-        target, replaced = build_target(task, draft.truth)
+        target, replaced = build_target(task, truth)
     except DataError as error:
         raise Reject("answer-unreadable", error.problems[0].message) from error
     read_back = parse_answer(task, target)

@@ -6,9 +6,12 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airtune.datasets.record import Split
+
+if TYPE_CHECKING:
+    from airtune.datasets.boxes import Units
 
 REMEDIES: Final = {
     "annotation-malformed": "write one JSON object a line, in UTF-8",
@@ -16,6 +19,7 @@ REMEDIES: Final = {
     "annotation-empty": "annotate the image, or delete the line",
     "annotation-outside": "keep annotation files inside the dataset, without symbolic links that lead out",
     "other-task": "nothing, if the dataset serves several tasks; otherwise change projectKind",
+    "no-object": "nothing, if the image is meant to show none: phrase grounding trains on images with a box",
     "video": "name it in chat JSONL for projectKind video-freeform, or export frames as images",
     "video-not-named": "name one video a sample, and no image",
     "video-unreadable": "convert the video to MP4 (H.264), upright",
@@ -29,7 +33,8 @@ REMEDIES: Final = {
     "phrase-missing": "copy the phrase letter by letter from the sentence",
     "box-shape": "write boxes as [xmin, ymin, xmax, ymax], or as four [x, y] corners",
     "box-in-pixels": "divide x by the image's width and y by its height",
-    "box-outside": "clip the box to the image: bounds run from 0 to 1",
+    "box-in-fractions": "multiply x by the image's width and y by its height",
+    "box-outside": "clip the box to the image",
     "box-inverted": "write the smaller coordinate first: xmin < xmax, ymin < ymax",
     "box-empty": "draw the box again: it has no area",
     "image-not-named": "name the image of the sample",
@@ -46,6 +51,9 @@ REMEDIES: Final = {
     "image-orientation": "rotate the image file itself and drop its EXIF orientation, then export again",
 }
 """Every reason for which a sample is set aside, and what a person can do about it."""
+
+NO_FAULT: Final = frozenset({"other-task", "no-object"})
+"""Reasons that say nothing against a dataset: they do not count towards ``maximumSetAside``."""
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -79,9 +87,11 @@ class Draft:
         place: where it stands.
         images: keys relative to the dataset's root, none for a sample of text alone; they may not exist.
         prompt: the user's text; None where the task's own is to be used.
-        truth: in the shape of :mod:`airtune.runspec.answers`.
+        truth: in the shape of :mod:`airtune.runspec.answers`, its boxes as the format has them.
         annotated_size: width and height in pixels of the (only) image, as the annotation states them.
         video: key of its video instead of images.
+        units: of the boxes in ``truth``; :func:`airtune.datasets.boxes.finish` puts them on the grid once the image's
+            size is known.
     """
 
     place: Place
@@ -90,6 +100,7 @@ class Draft:
     truth: dict[str, Any]
     annotated_size: tuple[int, int] | None = None
     video: str | None = None
+    units: Units = "grid"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from airtune.datasets.assembly import Assembly
+from airtune.datasets.draft import NO_FAULT
 from airtune.datasets.expectations import answer_of
 from airtune.datasets.fingerprint import fingerprint
 from airtune.datasets.inspection import ImageFacts, Inspected
@@ -77,8 +78,8 @@ def facts_of(
 
 
 def set_aside_share(assembly: Assembly) -> float:
-    """Samples set aside over samples found, without those that are for another task."""
-    aside = sum(row.reason != "other-task" for row in assembly.set_aside)
+    """Samples set aside over samples found, without those that are no fault of the data."""
+    aside = sum(row.reason not in NO_FAULT for row in assembly.set_aside)
     found = len(assembly.records) + aside
     return aside / found if found else 0.0
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from airtune.datasets.assembly import Assembly
-from airtune.datasets.draft import REMEDIES, SetAside, short
+from airtune.datasets.draft import NO_FAULT, REMEDIES, SetAside, short
 from airtune.datasets.expectations import Check
 from airtune.datasets.facts import set_aside_share
 from airtune.datasets.source import WHERE
@@ -145,7 +145,7 @@ def _too_many_aside(assembly: Assembly, most: float) -> list[Problem]:
     share = set_aside_share(assembly)
     if share <= most:
         return []
-    aside = [row for row in assembly.set_aside if row.reason != "other-task"]
+    aside = [row for row in assembly.set_aside if row.reason not in NO_FAULT]
     found = len(assembly.records) + len(aside)
     by_reason: defaultdict[str, list[SetAside]] = defaultdict(list)
     for row in aside:
@@ -170,15 +170,17 @@ def _too_many_aside(assembly: Assembly, most: float) -> list[Problem]:
 
 def _warnings(assembly: Assembly, facts: Mapping[str, Any], checks: Sequence[Check], notes: Sequence[str]) -> list[str]:
     warnings = []
-    aside = [row for row in assembly.set_aside if row.reason != "other-task"]
-    others = len(assembly.set_aside) - len(aside)
+    aside = [row for row in assembly.set_aside if row.reason not in NO_FAULT]
+    no_fault = Counter(row.reason for row in assembly.set_aside if row.reason in NO_FAULT)
     if aside:
         found = facts["samples"] + len(aside)
         warnings.append(
             f"{len(aside)} of {found} samples are set aside ({facts['set_aside_share']:.1%}): {reasons_in_words(aside)}"
         )
-    if others:
-        warnings.append(f"{others} annotations are for other tasks and are left out")
+    if no_fault["other-task"]:
+        warnings.append(f"{no_fault['other-task']} annotations are for other tasks and are left out")
+    if no_fault["no-object"]:
+        warnings.append(f"{no_fault['no-object']} images are annotated as showing no object, and are left out")
     if facts["images"] < FEW_IMAGES:
         warnings.append(f"{facts['images']} images are few: {FEW_IMAGES} or more give a model that can be trusted")
     if assembly.scaled:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from airtune.datasets.boxes import boxes_of
+from airtune.datasets.boxes import read_boxes
 from airtune.datasets.draft import Draft, Outcome, Place, Reject, short
 from airtune.datasets.readers import fields
 from airtune.datasets.readers.json_lines import json_lines
@@ -117,8 +117,12 @@ def _samples(source: Source, task: Task, images: str, place: Place, value: Any) 
             named = (f"{images}/{name}",) if isinstance(name, str) else ()
             return [refusal.at(_nth(place, index), named) for index in range(1, max(1, len(interactions)) + 1)]
         if kind != "vqa":
-            truth = _grounding(contents, size) if kind == "phrasegrounding" else _text(contents, task)
-            return [Draft(place=place, images=image, prompt=None, truth=truth, annotated_size=size)]
+            if kind == "phrasegrounding":
+                truth = _grounding(contents)
+                return [
+                    Draft(place=place, images=image, prompt=None, truth=truth, annotated_size=size, units="fraction")
+                ]
+            return [Draft(place=place, images=image, prompt=None, truth=_text(contents, task), annotated_size=size)]
     except Reject as refusal:
         return [refusal.at(place, image)]
     return [
@@ -160,7 +164,7 @@ def _text(contents: Mapping[str, Any], task: Task) -> dict[str, Any]:
     return {"text" if task is Task.GENERIC else "caption": fields.text(contents, key, empty="answer-empty")}
 
 
-def _grounding(contents: Mapping[str, Any], size: tuple[int, int] | None) -> dict[str, Any]:
+def _grounding(contents: Mapping[str, Any]) -> dict[str, Any]:
     sentence = fields.text(contents, "caption", empty="answer-empty")
     groundings = []
     for item in fields.items(contents, "groundedPhrases", of="phrase"):
@@ -171,5 +175,5 @@ def _grounding(contents: Mapping[str, Any], size: tuple[int, int] | None) -> dic
             raise Reject("phrase-missing", f"{short(phrase)} does not stand in the sentence {short(sentence, 120)}")
         if "bounds" not in item:
             raise Reject("annotation-shape", f"the key 'bounds' is missing; there are {short(sorted(item))}")
-        groundings.append({"phrase": phrase, "boxes": boxes_of(item["bounds"], size)})
+        groundings.append({"phrase": phrase, "boxes": read_boxes(item["bounds"])})
     return {"sentence": sentence, "groundings": groundings}
