@@ -38,7 +38,7 @@ def test_records_from_s3_are_those_from_the_folder(uri: str, folder: ViFolder, n
     remote, local = new_run(uri), new_run(folder.root.as_uri())
     validate(remote)
     validate(local)
-    for name in (layout.RECORDS, layout.FINGERPRINT, layout.SET_ASIDE):
+    for name in (layout.RECORDS, layout.IMAGES, layout.FINGERPRINT, layout.SET_ASIDE):
         assert remote.store.read(name) == local.store.read(name)
     facts = [json.loads(run.store.read(layout.FACTS)) for run in (remote, local)]
     assert facts[0].pop("root_uri") == uri

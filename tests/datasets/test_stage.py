@@ -22,6 +22,7 @@ from .conftest import NewRun, ViFolder, grounding, line_of, snapshot, vqa
 
 WRITTEN = (
     layout.RECORDS,
+    layout.IMAGES,
     layout.FACTS,
     layout.FINGERPRINT,
     layout.SET_ASIDE,
@@ -237,7 +238,7 @@ def test_a_refused_dataset_leaves_no_records_of_an_earlier_try(folder: ViFolder,
     validate(run)
     shutil.rmtree(folder.root / "training/images")
     assert "none of the 25 annotated images can be read: 25 image-missing" in refused(run)
-    for name in (layout.RECORDS, layout.FACTS, layout.FINGERPRINT):
+    for name in (layout.RECORDS, layout.IMAGES, layout.FACTS, layout.FINGERPRINT):
         assert not run.exists(name)
 
 

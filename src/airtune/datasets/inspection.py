@@ -12,6 +12,7 @@ from typing import Final
 from airtune.datasets.decoding import UnusableImageError, decode
 from airtune.datasets.draft import Draft, Reject
 from airtune.datasets.images import READERS, Images
+from airtune.datasets.signature import signature_of
 from airtune.datasets.videos import VideoFacts, look
 from airtune.runspec.tasks import Task
 
@@ -42,6 +43,11 @@ class ImageFacts:
         stored_size: width and height before EXIF orientation.
         changes: what decoding had to do, see :class:`airtune.datasets.decoding.Picture`; ``suffix`` where the
             name says another format than the content.
+        format: by content, one of :data:`airtune.datasets.decoding.FORMATS`.
+        bytes: of the file.
+        phash: how it looks, see :class:`airtune.datasets.signature.Signature`; empty for a plain picture.
+        colours: likewise.
+        brightness: mean luminance, 0 to 255.
     """
 
     digest: str
@@ -49,6 +55,11 @@ class ImageFacts:
     height: int
     stored_size: tuple[int, int]
     changes: tuple[str, ...]
+    format: str
+    bytes: int
+    phash: str
+    colours: str
+    brightness: float
 
 
 Inspected = dict[str, ImageFacts | VideoFacts | Reject]
@@ -102,7 +113,19 @@ def _look(images: Images, key: str) -> ImageFacts | Reject:
     suffix = PurePosixPath(key).suffix.lower()
     if suffix not in _SUFFIXES.get(picture.format, (suffix,)):
         changes = (*changes, "suffix")
-    return ImageFacts(hashlib.sha256(data).hexdigest(), width, height, picture.stored_size, changes)
+    looks = signature_of(picture.image)
+    return ImageFacts(
+        digest=hashlib.sha256(data).hexdigest(),
+        width=width,
+        height=height,
+        stored_size=picture.stored_size,
+        changes=changes,
+        format=picture.format,
+        bytes=len(data),
+        phash=looks.phash,
+        colours=looks.colours,
+        brightness=looks.brightness,
+    )
 
 
 def _look_at_video(images: Images, key: str) -> VideoFacts | Reject:

@@ -10,8 +10,9 @@ from airtune.datasets.assembly import Assembly, assemble
 from airtune.datasets.draft import Draft, Outcome, set_aside_lines
 from airtune.datasets.expectations import Check, run_expectations
 from airtune.datasets.facts import facts_of
+from airtune.datasets.image_table import write_images
 from airtune.datasets.images import Images
-from airtune.datasets.inspection import inspect
+from airtune.datasets.inspection import Inspected, inspect
 from airtune.datasets.progress import Meter, Say, say
 from airtune.datasets.readers.detection import reader_for
 from airtune.datasets.record import write_records
@@ -51,9 +52,9 @@ class ValidationResult:
 def validate(run: RunDirectory, *, tell: Say = say) -> ValidationResult:
     """Look at everything in the run's dataset and write what training reads.
 
-    Writes ``dataset/`` (records.parquet, facts.json, fingerprint, set-aside.jsonl) and ``validation/`` (result.json,
-    report.html). A dataset that is refused gets its report as well, but no records. Run twice on the same data, it
-    writes the same.
+    Writes ``dataset/`` (records.parquet, images.parquet, facts.json, fingerprint, set-aside.jsonl) and
+    ``validation/`` (result.json, report.html). A dataset that is refused gets its report as well, but no records. Run
+    twice on the same data, it writes the same.
 
     Args:
         run: the run; its run.json names the dataset.
@@ -99,7 +100,7 @@ def validate(run: RunDirectory, *, tell: Say = say) -> ValidationResult:
             minimum_images=spec.dataset.minimum_images,
             maximum_set_aside=spec.dataset.maximum_set_aside,
         )
-    _write(run, spec, assembly, facts, checks, verdict, images)
+    _write(run, spec, assembly, facts, checks, verdict, images, inspected)
     for warning in verdict.warnings:
         tell(f"warning: {warning}")
     for note in verdict.notes:
@@ -149,6 +150,7 @@ def _write(
     checks: list[Check],
     verdict: Verdict,
     images: Images,
+    inspected: Inspected,
 ) -> None:
     result = {
         "passed": verdict.passed,
@@ -166,10 +168,12 @@ def _write(
     run.write_json(layout.VALIDATION_RESULT, result)
     if not verdict.passed:
         # An earlier try may have passed on data that has changed since: nobody may train on what it left.
-        for name in (layout.RECORDS, layout.FACTS, layout.FINGERPRINT):
+        for name in (layout.RECORDS, layout.IMAGES, layout.FACTS, layout.FINGERPRINT):
             run.remove(name)
         return
     write_records(run.path(layout.RECORDS), assembly.records)
     run.push(layout.RECORDS)
+    write_images(run.path(layout.IMAGES), inspected)
+    run.push(layout.IMAGES)
     run.write_json(layout.FACTS, facts)
     run.write_text(layout.FINGERPRINT, f"{facts['fingerprint']}\n")

@@ -16,6 +16,7 @@ MANIFEST: Final = "manifest.json"
 
 DATASET: Final = "dataset"
 RECORDS: Final = "dataset/records.parquet"
+IMAGES: Final = "dataset/images.parquet"
 FACTS: Final = "dataset/facts.json"
 FINGERPRINT: Final = "dataset/fingerprint"
 SET_ASIDE: Final = "dataset/set-aside.jsonl"
