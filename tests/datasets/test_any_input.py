@@ -19,7 +19,7 @@ from airtune.datasets.draft import REMEDIES, Draft, SetAside, set_aside_lines
 from airtune.datasets.facts import facts_of
 from airtune.datasets.images import Images
 from airtune.datasets.inspection import inspect
-from airtune.datasets.readers.detection import reader_for
+from airtune.datasets.readers.formats import reader_for
 from airtune.datasets.record import read_records, write_records
 from airtune.datasets.source import Source
 from airtune.runspec.prompts import user_prompt

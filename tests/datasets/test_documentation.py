@@ -10,7 +10,7 @@ from PIL import Image
 
 from airtune.datasets.draft import REMEDIES, Draft
 from airtune.datasets.expectations import frame_of
-from airtune.datasets.readers.detection import reader_for
+from airtune.datasets.readers.formats import reader_for
 from airtune.datasets.source import Source
 from airtune.runspec.tasks import Task
 

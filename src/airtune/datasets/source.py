@@ -24,6 +24,7 @@ _LITTER: Final = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX",
 _ARCHIVES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 _READ_AT_ONCE: Final = 16
 _CHUNK: Final = 256
+_HEAD: Final = 64 * 1024
 
 
 class Source:
@@ -75,9 +76,21 @@ class Source:
         Raises:
             Reject: a symbolic link leads out of the dataset.
         """
+        self._check_inside(key)
+        return self._store.read(key)
+
+    def head(self, key: str, length: int = _HEAD) -> bytes:
+        """The first bytes of one file, ``length`` at most: enough to tell what it is.
+
+        Raises:
+            Reject: a symbolic link leads out of the dataset.
+        """
+        self._check_inside(key)
+        return self._store.read_part(key, 0, length)
+
+    def _check_inside(self, key: str) -> None:
         if self._real_root is not None and not (self._real_root / key).resolve().is_relative_to(self._real_root):
             raise Reject("annotation-outside", "a symbolic link leads out of the dataset")
-        return self._store.read(key)
 
     def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | Reject]]:
         """The contents of many files in the order of ``keys``, several read at a time."""

@@ -14,7 +14,7 @@ from airtune.datasets.image_table import write_images
 from airtune.datasets.images import Images
 from airtune.datasets.inspection import Inspected, inspect
 from airtune.datasets.progress import Meter, Say, say
-from airtune.datasets.readers.detection import reader_for
+from airtune.datasets.readers.formats import reader_for
 from airtune.datasets.record import write_records
 from airtune.datasets.report.page import report
 from airtune.datasets.source import WHERE, Source

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from airtune.datasets.draft import Draft, Outcome, Place, Reject, short
 from airtune.datasets.readers import fields
@@ -52,7 +52,7 @@ class ChatReader:
         source: the dataset's folder.
     """
 
-    name: Final = NAME
+    name: ClassVar[str] = NAME
 
     def __init__(self, source: Source) -> None:
         self._source = source

@@ -9,7 +9,7 @@ One annotation file an image, one JSON object a line::
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from airtune.datasets.boxes import read_boxes
 from airtune.datasets.draft import Draft, Outcome, Place, Reject, short
@@ -24,6 +24,7 @@ NAME: Final = "vi"
 _SPLITS: Final[dict[str, Split]] = {"training": "train", "validation": "validation"}
 _DUMP: Final = "dump"
 _SUFFIXES: Final = (".json", ".jsonl")
+_OTHER_ANNOTATIONS: Final = (".json", ".jsonl", ".xml", ".txt", ".csv", ".parquet", ".arrow")
 
 _SERVES: Final[dict[str, tuple[Task, ...]]] = {
     "phrasegrounding": (Task.PHRASE_GROUNDING,),
@@ -46,7 +47,7 @@ class ViReader:
         source: the dataset's folder.
     """
 
-    name: Final = NAME
+    name: ClassVar[str] = NAME
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -58,8 +59,12 @@ class ViReader:
 
     @classmethod
     def recognises(cls, source: Source) -> bool:
-        """Whether the folder has the layout of a Vi export."""
-        return looks_like_vi(source.keys)
+        """Whether the folder has the layout of a Vi export, and no annotations of another format in it."""
+        if not looks_like_vi(source.keys):
+            return False
+        if any(_annotation_files(source, folder) for folder in (*_SPLITS, _DUMP)):
+            return True
+        return not any(key.lower().endswith(_OTHER_ANNOTATIONS) for key in source.keys)
 
     def notes(self) -> list[str]:
         """What is left out as a whole, in sentences."""

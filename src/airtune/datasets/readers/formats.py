@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from airtune.datasets.draft import Outcome
 from airtune.datasets.readers.chat_jsonl import ChatReader
@@ -18,6 +18,15 @@ from airtune.runspec.tasks import Task
 class Reader(Protocol):
     """What every format's reader can do with the dataset it was made for."""
 
+    name: ClassVar[str]
+    """What ``format`` calls it."""
+
+    def __init__(self, source: Source) -> None: ...
+
+    @classmethod
+    def recognises(cls, source: Source) -> bool:
+        """Whether the folder looks like this format; costs the heads of a few files at most."""
+
     def notes(self) -> list[str]:
         """What was left out as a whole, in sentences; complete after :meth:`read`."""
 
@@ -28,8 +37,10 @@ class Reader(Protocol):
         """Every sample, usable or not, in an order that depends on nothing but the files."""
 
 
-READERS: Final[dict[str, type[ViReader | ChatReader]]] = {ViReader.name: ViReader, ChatReader.name: ChatReader}
-"""By the name that ``format`` gives them, in the order in which they look."""
+_ALL: Final[tuple[type[Reader], ...]] = (ViReader, ChatReader)
+
+READERS: Final[dict[str, type[Reader]]] = {reader.name: reader for reader in _ALL}
+"""By the name that ``format`` gives them."""
 
 
 def reader_for(source: Source, named: str | None) -> tuple[str, Reader]:
@@ -40,7 +51,7 @@ def reader_for(source: Source, named: str | None) -> tuple[str, Reader]:
         named: the run.json's ``format``; None or ``auto`` looks for itself.
 
     Raises:
-        DataError: the folder is in no format that is known.
+        DataError: the folder is in no format that is known, or looks like several.
         SettingsError: ``named`` is no format.
     """
     if named in READERS:
@@ -49,10 +60,22 @@ def reader_for(source: Source, named: str | None) -> tuple[str, Reader]:
         where = WHERE.replace("source", "format")
         allowed = ", ".join((*READERS, "auto"))
         raise SettingsError(Problem(where, "not a format that airtune reads", value=repr(named), allowed=allowed))
-    for name, reader in READERS.items():
-        if reader.recognises(source):
-            return name, reader(source)
-    raise _unknown(source)
+    found = [name for name, reader in READERS.items() if reader.recognises(source)]
+    if len(found) == 1:
+        return found[0], READERS[found[0]](source)
+    raise _ambiguous(source, found) if found else _unknown(source)
+
+
+def _ambiguous(source: Source, found: list[str]) -> DataError:
+    return DataError(
+        Problem(
+            WHERE,
+            f"the folder can be read in {len(found)} formats: {', '.join(found)}",
+            value=source.uri,
+            allowed=" or ".join(found),
+            fix="name the one that is meant as `format` in the dataset block's airtune settings",
+        )
+    )
 
 
 def _unknown(source: Source) -> DataError:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from airtune.datasets.readers.detection import reader_for
+from airtune.datasets.readers.formats import reader_for
 from airtune.datasets.source import Source
 from airtune.errors import AirtuneError, DataError, NotPermittedError, SettingsError
 
@@ -25,6 +25,14 @@ def test_the_formats_are_found_by_looking(folder: ViFolder, tmp_path: Path) -> N
     (tmp_path / "chat").mkdir()
     (tmp_path / "chat/x.jsonl").write_text('{"messages": []}')
     assert reader_for(Source.open((tmp_path / "chat").as_uri()), "auto")[0] == "chat-jsonl"
+
+
+def test_a_folder_that_looks_like_two_formats_is_refused_until_one_is_named(folder: ViFolder) -> None:
+    folder.sample("training", "a", vqa(("What?", "x")))
+    (folder.root / "chat.jsonl").write_text('{"messages": []}')
+    words = fails(folder.root.as_uri())
+    assert "2 formats: vi, chat-jsonl" in words
+    assert "`format`" in words
 
 
 def test_the_name_of_a_format_overrules_what_it_looks_like(folder: ViFolder) -> None:
