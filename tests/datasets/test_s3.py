@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,7 +82,21 @@ def test_an_object_that_was_deleted_or_changed_since_is_named(
 def test_a_prefix_that_holds_nothing_and_an_object_that_is_no_folder_are_bad_data(s3_environment: S3Server) -> None:
     with pytest.raises(DataError, match="holds nothing"):
         Source.open(f"s3://airtune/nothing-{secrets.token_hex(4)}")
-    name = f"archive-{secrets.token_hex(4)}.zip"
-    open_store("s3://airtune").write(name, b"PK")
+    name = f"archive-{secrets.token_hex(4)}.7z"
+    open_store("s3://airtune").write(name, b"7z")
     with pytest.raises(DataError, match="unpack the archive"):
         Source.open(f"s3://airtune/{name}")
+
+
+def test_an_archive_on_s3_reads_as_the_folder_that_it_holds(uri: str, folder: ViFolder, new_run: NewRun) -> None:
+    path = folder.root.with_name("set.tar.gz")
+    with tarfile.open(path, "w:gz") as tar:
+        tar.add(folder.root, "set")
+    name = f"archive-{secrets.token_hex(4)}.tar.gz"
+    open_store("s3://airtune").upload_file(path, name)
+    remote, local = new_run(f"s3://airtune/{name}"), new_run(folder.root.as_uri())
+    validate(remote)
+    validate(local)
+    assert remote.store.read(layout.RECORDS) == local.store.read(layout.RECORDS)
+    records = read_records(remote.workspace / layout.RECORDS)
+    assert Images(f"s3://airtune/{name}").verify(records) == len(records)

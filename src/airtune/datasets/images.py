@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from PIL import Image
 
+from airtune.datasets.archives import folder_of
 from airtune.datasets.decoding import LARGEST_FILE, Picture, UnusableImageError, decode, upright_size
 from airtune.datasets.record import Record
 from airtune.environment import Environment
@@ -34,22 +35,29 @@ class Images:
     records name by digest is what is loaded.
 
     Args:
-        root_uri: the dataset's root, ``file://...`` or ``s3://...``.
+        root_uri: the dataset's root, ``file://...`` or ``s3://...``: a folder or an archive, which is unpacked once.
         cache: folder for copies of S3 objects; default ``cache/images`` in airtune's home.
     """
 
     def __init__(self, root_uri: str, cache: Path | None = None) -> None:
         self.root_uri = root_uri.rstrip("/")
         self._cache = cache or Environment.read().home / "cache" / "images"
-        self._root = local_path(self.root_uri)
 
     def __getstate__(self) -> dict[str, Any]:
         # A store holds connections; another process opens its own.
         return {name: value for name, value in self.__dict__.items() if not isinstance(value, Store)}
 
     @functools.cached_property
+    def _folder(self) -> str:
+        return folder_of(self.root_uri)
+
+    @functools.cached_property
+    def _root(self) -> Path | None:
+        return local_path(self._folder)
+
+    @functools.cached_property
     def _store(self) -> Store:
-        return open_store(self.root_uri)
+        return open_store(self._folder)
 
     @functools.cached_property
     def _real_root(self) -> Path | None:

@@ -11,7 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from airtune.datasets.archives import folder_of
 from airtune.datasets.draft import Reject, short
+from airtune.datasets.unpacking import LITTER
 from airtune.errors import DataError, NotPermittedError, Problem, SettingsError
 from airtune.stores.base import MissingError, Store, check_key
 from airtune.stores.opening import local_path, open_store, split_uri
@@ -20,8 +22,7 @@ from airtune.stores.permission import check_source
 WHERE: Final = "spec.flow.blocks[dataset].settings.airtune.source"
 """Where a run.json names the dataset."""
 
-_LITTER: Final = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX", ".git", ".ipynb_checkpoints"})
-_ARCHIVES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
+_OTHER_ARCHIVES: Final = (".7z", ".rar", ".gz", ".zst", ".xz", ".bz2")
 _READ_AT_ONCE: Final = 16
 _CHUNK: Final = 256
 _HEAD: Final = 64 * 1024
@@ -35,31 +36,33 @@ class Source:
         keys: size in bytes of every file, by key relative to the root; what operating systems leave about is not in it.
     """
 
-    def __init__(self, uri: str, store: Store, keys: dict[str, int]) -> None:
+    def __init__(self, uri: str, store: Store, keys: dict[str, int], top: str = "") -> None:
         self.uri = uri
         self.keys = keys
         self._store = store
         # The same name may be spelt with composed or decomposed letters: archives made on a Mac do it the other way.
         self._composed = {_composed(key): key for key in keys if not key.isascii()}
         self._folders: dict[str, dict[str, str]] | None = None
-        root = local_path(uri)
+        root = local_path(store.uri)
         self._real_root = root.resolve() if root is not None else None
+        self._top = top  # names in an archive of one folder may begin with that folder, which is the root then
 
     @classmethod
     def open(cls, uri: str) -> Source:
-        """Look at what lies under ``uri``.
+        """Look at what lies under ``uri``: a folder, or a zip or tar file, which is unpacked first.
 
         Raises:
-            DataError: nothing, or no folder.
+            DataError: nothing, or neither a folder nor an archive that can be unpacked.
             NotPermittedError: the platform does not allow datasets from there.
             SettingsError: it is not a URI.
         """
         uri = uri.rstrip("/")
         check_source(uri, where=WHERE)
-        path = local_path(uri)
+        folder = folder_of(uri)
+        path = local_path(folder)
         if path is not None:
             _check_folder(path, uri)
-        store = open_store(uri)
+        store = open_store(folder)
         try:
             found = {info.key: info.size for info in store.list() if _is_content(info.key)}
         except MissingError as error:
@@ -68,7 +71,7 @@ class Source:
             if path is None and "/" in uri.removeprefix("s3://") and _is_object(uri):
                 raise _no_dataset(uri, "is a file, not a folder", fix=_unpack(uri))
             raise _no_dataset(uri, "is an empty folder" if path is not None else "holds nothing (does it exist?)")
-        return cls(uri, store, found)
+        return cls(uri, store, found, f"{path.name}/" if path is not None and folder != uri else "")
 
     def read(self, key: str) -> bytes:
         """The content of one file.
@@ -124,7 +127,8 @@ class Source:
             raise Reject("image-not-named", f"the image's name is missing or not a string: {short(name)}")
         if "://" in name or name.startswith("data:"):
             raise Reject("image-url", f"a URL instead of a file: {short(name)}")
-        places = [f"{folder}/{name}" if folder else name for folder in folders]
+        names = [name, name.removeprefix(self._top)] if name.startswith(self._top) else [name]
+        places = [f"{folder}/{called}" if folder else called for called in names for folder in folders]
         for place in places:
             cleaned = PurePosixPath(place).as_posix()
             if cleaned in self.keys:
@@ -167,7 +171,7 @@ def _folded(name: str) -> str:
 
 def _is_content(key: str) -> bool:
     parts = key.split("/")
-    if any(part in _LITTER for part in parts) or parts[-1].startswith("._"):
+    if any(part in LITTER for part in parts) or parts[-1].startswith("._"):
         return False
     try:
         check_key(key)
@@ -208,7 +212,7 @@ def _is_object(uri: str) -> bool:
 
 
 def _unpack(uri: str) -> str:
-    if urlsplit(uri).path.lower().endswith(_ARCHIVES):
+    if urlsplit(uri).path.lower().endswith(_OTHER_ARCHIVES):
         return "unpack the archive and name the folder"
     return "name the folder that holds the dataset"
 
