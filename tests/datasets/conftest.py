@@ -88,6 +88,7 @@ def new_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NewRun:
         nonlocal count
         count += 1
         own = {key: settings.pop(key) for key in ("format", "minimumImages", "maximumSetAside") if key in settings}
+        model = {"airtune": {"baseModel": settings.pop("baseModel")}} if "baseModel" in settings else {}
         blocks = [
             {
                 "block": "dataset",
@@ -101,6 +102,7 @@ def new_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NewRun:
                     "quantization": {"enabled": False},
                     "compute": {},
                     "evaluation": {},
+                    **model,
                 },
                 "style": {},
             },

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from airtune.datasets.assembly import assemble
+from airtune.datasets.control_tokens import ControlTokens
 from airtune.datasets.draft import REMEDIES, Draft, SetAside, set_aside_lines
 from airtune.datasets.facts import facts_of
 from airtune.datasets.images import Images
@@ -27,6 +28,7 @@ from airtune.runspec.tasks import Task
 
 from .conftest import grounding, line_of, vqa
 
+CONTROLS = ControlTokens()
 TASKS = [task for task in Task if not task.needs_video]
 SCALARS = (
     st.none()
@@ -107,7 +109,7 @@ def test_no_annotation_however_broken_gives_a_traceback_and_the_counts_close(
     assert all(row.reason in REMEDIES for row in outcomes if isinstance(row, SetAside))
     images = {key for row in outcomes if isinstance(row, Draft) for key in row.images}
     inspected = inspect(Images(source.uri), images)
-    assembly = assemble(outcomes, inspected, task=task, user_prompt=user_prompt(task), ratio=None)
+    assembly = assemble(outcomes, inspected, task=task, user_prompt=user_prompt(task), ratio=None, controls=CONTROLS)
     assert len(assembly.records) + len(assembly.set_aside) == len(outcomes)
     # What is kept can be written and comes back the same.
     write_records(root / "records.parquet", assembly.records)

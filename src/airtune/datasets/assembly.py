@@ -7,10 +7,10 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from airtune.datasets.boxes import finish
-from airtune.datasets.draft import Draft, Outcome, Reject, SetAside, short
+from airtune.datasets.control_tokens import ControlTokens
+from airtune.datasets.draft import Draft, Outcome, Reject, SetAside
 from airtune.datasets.fingerprint import sample_digest
 from airtune.datasets.inspection import ImageFacts, Inspected, check_size
 from airtune.datasets.record import Record, Split
@@ -21,9 +21,8 @@ from airtune.datasets.split import (
     groups_of,
     split_by_content,
 )
+from airtune.datasets.trained_text import TrainedText, trained_text
 from airtune.datasets.videos import VideoFacts
-from airtune.errors import DataError
-from airtune.runspec.answers import build_target, parse_answer
 from airtune.runspec.tasks import Task
 
 
@@ -34,17 +33,13 @@ class Usable:
     Attributes:
         draft: as it was read.
         facts: of its images, or of its video.
-        target: the assistant's text.
-        truth: as our own parser reads the target back.
-        replaced: characters that had to be replaced in the target.
+        text: what is trained of it.
         scaled: whether its image is the annotated one at another size.
     """
 
     draft: Draft
     facts: tuple[ImageFacts | VideoFacts, ...]
-    target: str
-    truth: dict[str, Any]
-    replaced: int
+    text: TrainedText
     scaled: bool
 
     @property
@@ -80,7 +75,13 @@ class Assembly:
 
 
 def assemble(
-    outcomes: Iterable[Outcome], inspected: Inspected, *, task: Task, user_prompt: str | None, ratio: float | None
+    outcomes: Iterable[Outcome],
+    inspected: Inspected,
+    *,
+    task: Task,
+    user_prompt: str | None,
+    ratio: float | None,
+    controls: ControlTokens,
 ) -> Assembly:
     """Make records of all samples that can be trained.
 
@@ -90,6 +91,7 @@ def assemble(
         task: of the run.
         user_prompt: the user's text for samples that bring none; None leaves it empty.
         ratio: the share of images for validation where the dataset brings no split; None takes the default.
+        controls: what must not stand in a text as it is.
     """
     usable: list[Usable] = []
     aside: list[SetAside] = []
@@ -100,7 +102,7 @@ def assemble(
             aside.append(outcome)
             continue
         try:
-            usable.append(_checked(outcome, inspected, task))
+            usable.append(_checked(outcome, inspected, task, controls))
         except Reject as refusal:
             aside.append(refusal.at(outcome.place, outcome.images))
     groups = groups_of(sample.shown for sample in usable)
@@ -110,7 +112,7 @@ def assemble(
     return Assembly(tuple(records), tuple(aside), rule, replaced, sum(sample.scaled for sample in usable))
 
 
-def _checked(draft: Draft, inspected: Inspected, task: Task) -> Usable:
+def _checked(draft: Draft, inspected: Inspected, task: Task, controls: ControlTokens) -> Usable:
     facts: list[ImageFacts | VideoFacts] = []
     for key in draft.images if draft.video is None else (draft.video,):
         found = inspected[key]
@@ -121,14 +123,7 @@ def _checked(draft: Draft, inspected: Inspected, task: Task) -> Usable:
     truth = draft.truth
     if task is Task.PHRASE_GROUNDING and facts:
         truth = finish(truth, draft.units, draft.annotated_size or (facts[0].width, facts[0].height))
-    try:
-        target, replaced = build_target(task, truth)
-    except DataError as error:
-        raise Reject("answer-unreadable", error.problems[0].message) from error
-    read_back = parse_answer(task, target)
-    if read_back.parsed is None:
-        raise Reject("answer-unreadable", f"the answer cannot be read back: {read_back.problem}: {short(target)}")
-    return Usable(draft, tuple(facts), target, read_back.parsed, replaced, scaled)
+    return Usable(draft, tuple(facts), trained_text(task, draft.prompt, truth, controls), scaled)
 
 
 def _sides(
@@ -158,7 +153,7 @@ def _records(
     seen: Counter[str] = Counter()
     ordered = sorted(usable, key=lambda sample: _position(sample.draft))
     for sample in ordered:
-        draft, film = sample.draft, sample.film
+        draft, film, text = sample.draft, sample.film, sample.text
         digests = tuple(facts.digest for facts in sample.facts if film is None)
         group = groups[sample.shown[0]]
         width, height = (sample.facts[0].width, sample.facts[0].height) if sample.facts else (0, 0)
@@ -167,14 +162,14 @@ def _records(
             task=task.value,
             image_digests=digests,
             prompt=draft.prompt or "",
-            truth=sample.truth,
+            truth=text.content,
             video=film.digest if film is not None else None,
         )
         seen[digest] += 1
         name = digest[:16] if seen[digest] == 1 else f"{digest[:16]}-{seen[digest]}"
-        if sample.replaced:
-            replaced[name] = sample.replaced
-        prompt = draft.prompt if draft.prompt is not None else user_prompt
+        if text.replaced:
+            replaced[name] = text.replaced
+        prompt = text.prompt if text.prompt is not None else user_prompt
         records.append(
             Record(
                 id=name,
@@ -184,14 +179,16 @@ def _records(
                 image_digests=digests,
                 video=draft.video,
                 prompt=prompt or "",
-                target=sample.target,
-                truth=json.dumps(sample.truth, ensure_ascii=False, separators=(",", ":")),
+                target=text.target,
+                truth=json.dumps(text.truth, ensure_ascii=False, separators=(",", ":")),
                 group=group,
                 width=width,
                 height=height,
                 digest=digest,
                 source_file=draft.place.file,
                 source_line=draft.place.line,
+                escaped=text.escaped,
+                repeated_boxes=text.repeated_boxes,
                 video_digest=film.digest if film is not None else None,
                 frames=film.frames if film is not None else 0,
                 frame_rate=film.rate if film is not None else 0.0,

@@ -29,7 +29,6 @@ REMEDIES: Final = {
     "answer-empty": "write the answer, or delete the question",
     "answer-unreadable": "write the answer in the form of its task, as docs/datasets.md shows it",
     "several-turns": "write one question and one answer a sample",
-    "special-token": "remove the text that a model reads as a control token",
     "phrase-missing": "copy the phrase letter by letter from the sentence",
     "box-shape": "write boxes as [xmin, ymin, xmax, ymax], or as four [x, y] corners",
     "box-in-pixels": "divide x by the image's width and y by its height",

@@ -31,7 +31,8 @@ def facts_of(
     ``image_pixels`` (each ``least``, ``mean``, ``median``, ``p95``, ``most``); ``images_per_sample``;
     ``distinct_answers``, ``majority_answer`` (most frequent in training), ``majority_answer_share`` (of the
     validation samples: what always giving that answer would score), these three None for phrase-grounding;
-    ``answers_replaced``; ``image_changes`` (how many images needed what); ``fingerprint``;
+    ``answers_replaced``; ``control_tokens_escaped`` and ``boxes_repeated`` (``times``, and in how many ``samples``);
+    ``image_changes`` (how many images needed what); ``fingerprint``;
     ``evaluation_set_digest``.
     """
     records = assembly.records
@@ -67,6 +68,8 @@ def facts_of(
         "majority_answer": majority,
         "majority_answer_share": share,
         "answers_replaced": len(assembly.replaced),
+        "control_tokens_escaped": _changes(record.escaped for record in records),
+        "boxes_repeated": _changes(record.repeated_boxes for record in records),
         "image_changes": dict(
             sorted(
                 Counter(change for facts in shown if isinstance(facts, ImageFacts) for change in facts.changes).items()
@@ -96,6 +99,11 @@ def spread(values: Iterable[int]) -> dict[str, float] | None:
         "p95": ordered[math.ceil(0.95 * len(ordered)) - 1],
         "most": ordered[-1],
     }
+
+
+def _changes(counts: Iterable[int]) -> dict[str, int]:
+    changed = [count for count in counts if count]
+    return {"times": sum(changed), "samples": len(changed)}
 
 
 def _answer(record: Record) -> str | None:

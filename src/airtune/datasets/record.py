@@ -41,6 +41,8 @@ class Record:
         digest: sha256 (hex) of the sample's content: task, images, prompt and truth, but neither names nor split.
         source_file: key of the file it was read from, relative to the dataset's root.
         source_line: line in that file, counted from 1.
+        escaped: control tokens that were escaped in prompt and target, see :mod:`airtune.datasets.control_tokens`.
+        repeated_boxes: boxes that stood under their phrase twice and are in the target once.
     """
 
     id: str
@@ -61,6 +63,8 @@ class Record:
     video_digest: str | None = None
     frames: int = 0
     frame_rate: float = 0.0
+    escaped: int = 0
+    repeated_boxes: int = 0
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -69,7 +73,7 @@ class Record:
 
 
 _LISTS: Final = ("images", "image_digests")
-_NUMBERS: Final = ("width", "height", "source_line", "frames")
+_NUMBERS: Final = ("width", "height", "source_line", "frames", "escaped", "repeated_boxes")
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from airtune.datasets.archives import folder_of
 from airtune.datasets.draft import Reject, short
 from airtune.datasets.unpacking import LITTER
+from airtune.datasets.text_encoding import as_utf8
 from airtune.errors import DataError, NotPermittedError, Problem, SettingsError
 from airtune.stores.base import MissingError, Store, check_key
 from airtune.stores.opening import local_path, open_store, split_uri
@@ -96,11 +97,11 @@ class Source:
             raise Reject("annotation-outside", "a symbolic link leads out of the dataset")
 
     def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | Reject]]:
-        """The contents of many files in the order of ``keys``, several read at a time."""
+        """The texts of many annotation files in the order of ``keys``, in UTF-8, several read at a time."""
 
         def read(key: str) -> bytes | Reject:
             try:
-                return self.read(key)
+                return as_utf8(self.read(key))
             except Reject as refusal:
                 return refusal
 

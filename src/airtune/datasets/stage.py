@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airtune.datasets.assembly import Assembly, assemble
+from airtune.datasets.control_tokens import ControlTokens, tokens_of_model
 from airtune.datasets.draft import Draft, Outcome, set_aside_lines
 from airtune.datasets.expectations import Check, run_expectations
 from airtune.datasets.facts import facts_of
@@ -16,6 +17,7 @@ from airtune.datasets.inspection import Inspected, inspect
 from airtune.datasets.progress import Meter, Say, say
 from airtune.datasets.readers.formats import reader_for
 from airtune.datasets.record import write_records
+from airtune.datasets.repeats import repeat_warnings
 from airtune.datasets.report.page import report
 from airtune.datasets.source import WHERE, Source
 from airtune.datasets.verdict import Verdict, empty_dataset, judge
@@ -24,6 +26,7 @@ from airtune.runspec.document import RunDocument
 from airtune.runspec.prompts import prompts_for
 from airtune.runspec.spec import RunSpec
 from airtune.stores import layout
+from airtune.stores.permission import is_hub_id
 from airtune.stores.run_directory import RunDirectory
 
 
@@ -83,9 +86,14 @@ def validate(run: RunDirectory, *, tell: Say = say) -> ValidationResult:
         task=spec.task,
         user_prompt=prompts_for(spec.task, spec.system_prompt).user,
         ratio=spec.dataset.split_ratio,
+        controls=_controls(spec),
     )
     facts = facts_of(assembly, inspected, root_uri=uri, dataset_format=dataset_format, task=spec.task.value)
-    notes = [*reader.notes(), *_without_annotation(reader.images(), outcomes)]
+    notes = [
+        *reader.notes(),
+        *_without_annotation(reader.images(), outcomes),
+        *repeat_warnings(assembly.records, spec.task),
+    ]
     nothing = empty_dataset(assembly, len(reader.images()), uri=uri, task=spec.task)
     checks: list[Check] = []
     if nothing is not None:
@@ -122,6 +130,11 @@ def _dataset_uri(spec: RunSpec) -> str:
             )
         )
     return spec.dataset.source.rstrip("/")
+
+
+def _controls(spec: RunSpec) -> ControlTokens:
+    base = spec.model.base_model
+    return ControlTokens(tokens_of_model(base) if base is not None and not is_hub_id(base) else ())
 
 
 def _read(outcomes: Iterable[Outcome], tell: Say) -> list[Outcome]:

@@ -204,6 +204,19 @@ def _notes(assembly: Assembly, facts: Mapping[str, Any]) -> list[str]:
             f"{sum(assembly.replaced.values())} characters in {len(assembly.replaced)} answers were replaced: "
             "the published model is served with a decoder that cannot write them"
         )
+    if facts["control_tokens_escaped"]["times"]:
+        notes.append(
+            "{times} control tokens in the texts of {samples} samples were escaped with an underscore "
+            "(<image> is written <_image>): a model would take them for its own".format_map(
+                facts["control_tokens_escaped"]
+            )
+        )
+    if facts["boxes_repeated"]["times"]:
+        notes.append(
+            "{times} boxes in {samples} samples stand under their phrase twice and are used once".format_map(
+                facts["boxes_repeated"]
+            )
+        )
     if facts["majority_answer"] is not None:
         notes.append(
             f"always answering {short(facts['majority_answer'])} would be right for "

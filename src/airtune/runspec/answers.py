@@ -26,10 +26,10 @@ COORDINATE_RANGE: Final = 1024
 """Boxes are integers from 0 to this, whatever the size of the picture."""
 
 # The published model is served with constrained decoding that knows no backslash inside a string, so nothing
-# that JSON would escape may stand in an answer. Every replacement is one character for one: a phrase stays a
-# substring of its sentence.
-_REPLACEMENTS: Final = {'"': "'", "\\": "/"}
-_ESCAPED: Final = re.compile(r'["\\\x00-\x1f\x7f\ud800-\udfff]')
+# that JSON would escape may stand in an answer. Nor may a code fence: whoever reads the answer drops it. Every
+# replacement is one character for one: a phrase stays a substring of its sentence.
+_REPLACEMENTS: Final = {'"': "'", "\\": "/", "`": "'"}
+_ESCAPED: Final = re.compile(r'["\\\x00-\x1f\x7f\ud800-\udfff]|(?<=``)`|`(?=``)|(?<=`)`(?=`)')
 
 _THINK: Final = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _ANSWER: Final = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)
@@ -62,7 +62,7 @@ class Answer:
 
 
 def clean(text: str) -> tuple[str, int]:
-    """The text without what JSON would have to escape, and the number of characters that were replaced."""
+    """The text without code fences and what JSON would have to escape, and how many characters were replaced."""
     return _ESCAPED.subn(_replacement, text)
 
 

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from airtune.datasets.draft import Reject, short
-
-_CONTROL_TOKEN: Final = re.compile(
-    r"<\|[^|<>\s]{1,40}\|>|<(?:image|video|audio)(?:_soft_token|_pad)?>|<(?:start|end)_of_(?:turn|image)>|"
-    r"</?(?:s|img|IMG_CONTEXT)>"
-)
-"""What tokenizers of the catalog's models read as control tokens, wherever it stands in a text."""
 
 
 def mapping(owner: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -56,7 +49,7 @@ def text(owner: Mapping[str, Any], key: str, *, empty: str) -> str:
         empty: the reason to give where there is nothing but white space.
 
     Raises:
-        Reject: it is missing, empty, something else, or holds a control token.
+        Reject: it is missing, empty or something else.
     """
     value = _value(owner, key)
     if type(value) is int and abs(value) < 2**63:
@@ -70,14 +63,11 @@ def usable_text(value: str, key: str, *, empty: str) -> str:
     """The text without white space at its ends.
 
     Raises:
-        Reject: nothing is left, or it holds what a model would read as a control token.
+        Reject: nothing is left.
     """
     stripped = value.strip()
     if not stripped:
         raise Reject(empty, f"{key!r} is empty")
-    found = _CONTROL_TOKEN.search(stripped)
-    if found:
-        raise Reject("special-token", f"{key!r} holds {found.group()!r}")
     return stripped
 
 

@@ -1,0 +1,53 @@
+"""Samples that stand there twice, and questions with two answers."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airtune.datasets.repeats import Repeats
+from airtune.datasets.stage import validate
+from airtune.stores import layout
+
+from .conftest import NewRun, ViFolder, line_of, vqa
+
+ROWS = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["q", "r", "s"]), st.sampled_from("12")), max_size=12)
+
+
+@given(ROWS)
+def test_the_counts_are_those_of_looking_at_every_pair(rows: list[tuple[str, str, str]]) -> None:
+    repeats = Repeats()
+    for image, question, answer in rows:
+        repeats.add((image,), question, answer, f"{image}{question}{answer}")
+    answers: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for image, question, answer in rows:
+        answers[image, question].add(answer)
+    asked_twice = [row for row in rows if len(answers[row[:2]]) > 1]
+    found = repeats.contradictions()
+    assert found.count == len(asked_twice)
+    assert all(len({rows[place][2] for place in example}) > 1 for example in found.examples)
+    assert bool(found.examples) == bool(asked_twice)
+    same = repeats.same_samples()
+    assert same.count == sum(count - 1 for count in Counter(rows).values())
+    assert all(len({rows[place] for place in example}) == 1 for example in same.examples)
+
+
+def test_both_are_warnings_with_places(folder: ViFolder, new_run: NewRun) -> None:
+    folder.fill("dump", 30)
+    folder.image("dump", "x.png")
+    folder.annotate(
+        "dump",
+        "x.jsonl",
+        line_of("x.png", vqa(("Who?", "Ann"), ("Who?", "Bob"))),
+        line_of("x.png", vqa(("Who?", "Ann"))),
+    )
+    run = new_run(folder.root.as_uri())
+    validate(run)
+    same, otherwise, *_ = [
+        line for line in run.read_json(layout.VALIDATION_RESULT)["warnings"] if "same images" in line
+    ]
+    assert same.startswith("1 samples stand there once more (same images, question and answer)")
+    assert same.endswith(": dump/annotations/x.jsonl:1, dump/annotations/x.jsonl:2")
+    assert otherwise.startswith("3 samples ask the same of the same images as another, and are answered otherwise")
