@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 from airtune.datasets.archives import folder_of
 from airtune.datasets.draft import Reject, short
-from airtune.datasets.unpacking import LITTER
 from airtune.datasets.text_encoding import as_utf8
+from airtune.datasets.unpacking import LITTER
 from airtune.errors import DataError, NotPermittedError, Problem, SettingsError
 from airtune.stores.base import MissingError, Store, check_key
 from airtune.stores.opening import local_path, open_store, split_uri
