@@ -16,13 +16,14 @@ from PIL import Image
 
 from airtune.datasets.assembly import assemble
 from airtune.datasets.control_tokens import ControlTokens
-from airtune.datasets.draft import REMEDIES, Draft, SetAside, set_aside_lines
+from airtune.datasets.draft import REMEDIES, SetAside
 from airtune.datasets.facts import facts_of
 from airtune.datasets.images import Images
 from airtune.datasets.inspection import inspect
 from airtune.datasets.readers.formats import reader_for
 from airtune.datasets.record import read_records, write_records
 from airtune.datasets.source import Source
+from airtune.datasets.spool import Spool
 from airtune.runspec.prompts import user_prompt
 from airtune.runspec.tasks import Task
 
@@ -107,13 +108,28 @@ def test_no_annotation_however_broken_gives_a_traceback_and_the_counts_close(
     _, reader = reader_for(source, named)
     outcomes = list(reader.read(task))
     assert all(row.reason in REMEDIES for row in outcomes if isinstance(row, SetAside))
-    images = {key for row in outcomes if isinstance(row, Draft) for key in row.images}
-    inspected = inspect(Images(source.uri), images)
-    assembly = assemble(outcomes, inspected, task=task, user_prompt=user_prompt(task), ratio=None, controls=CONTROLS)
-    assert len(assembly.records) + len(assembly.set_aside) == len(outcomes)
-    # What is kept can be written and comes back the same.
-    write_records(root / "records.parquet", assembly.records)
-    assert tuple(read_records(root / "records.parquet")) == assembly.records
-    assert set_aside_lines(assembly.set_aside).decode().count("\n") == len(assembly.set_aside)
-    json.dumps(facts_of(assembly, inspected, root_uri=source.uri, dataset_format=named, task=task), allow_nan=False)
+    with tempfile.TemporaryDirectory() as work:
+        (Path(work) / "spool").mkdir()
+        spool = Spool(Path(work) / "spool", reader.images())
+        spool.fill(outcomes)
+        assert [row for chunk in spool.chunks() for row in chunk] == outcomes
+        inspected = inspect(Images(source.uri), spool.images)
+        assembly = assemble(
+            spool,
+            inspected,
+            task=task,
+            user_prompt=user_prompt(task),
+            ratio=None,
+            controls=CONTROLS,
+            folder=Path(work),
+        )
+        records = list(assembly.records.records())
+        assert len(assembly.records) + len(assembly.aside) == len(outcomes)
+        assert len(list(assembly.aside)) == len(assembly.aside) == sum(assembly.aside.by_reason.values())
+        # What is kept can be written and comes back the same.
+        write_records(root / "records.parquet", records)
+        assert read_records(root / "records.parquet") == records
+        assert len({record.id for record in records}) == len(records)
+        facts = facts_of(assembly, inspected, root_uri=source.uri, dataset_format=named, task=task)
+        json.dumps(facts, allow_nan=False)
     assert all(isinstance(note, str) for note in reader.notes())

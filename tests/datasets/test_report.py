@@ -7,9 +7,12 @@ import contextlib
 import hashlib
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
+from airtune.datasets.record import write_records
+from airtune.datasets.record_table import RecordTable
 from airtune.datasets.report.charts import box_places, histogram, most_frequent
 from airtune.datasets.stage import validate
 from airtune.errors import DataError
@@ -127,8 +130,9 @@ def test_a_histogram_counts_every_value_once(values: list[float], first: str, co
     assert histogram("x", []).bars == ()
 
 
-def test_the_rest_of_many_values_is_counted_in_words() -> None:
+def test_the_rest_of_many_values_is_counted_in_words(tmp_path: Path) -> None:
     chart = most_frequent("x", [str(n) for n in range(30)] + ["7"])
     assert (chart.bars[0].label, chart.bars[0].count) == ("7", 2)
     assert chart.more == "10 more, 10 times in all"
-    assert box_places([]) is None
+    write_records(tmp_path / "none.parquet", [])
+    assert box_places(RecordTable(tmp_path / "none.parquet")) is None

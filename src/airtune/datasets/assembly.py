@@ -1,19 +1,26 @@
-"""From drafts and looked-at images to records: what is used, what is set aside, and which side each sample is on."""
+"""From drafts and looked-at images to records: what is used, what is set aside, and which side each sample is on.
+
+In two passes over files, so that a dataset of any size takes the same memory. The first makes samples of drafts, or
+sets them aside. Only then is it known which images belong together and whether two samples are alike; the second pass
+gives every sample its side and its name, whole columns at a time. In memory is what there is once an image, and of a
+sample the 16 bytes that tell it from others.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from airtune.datasets.boxes import finish
+from airtune.datasets.aside import Aside, AsideWriter
 from airtune.datasets.control_tokens import ControlTokens
 from airtune.datasets.draft import Draft, Outcome, Reject, SetAside
-from airtune.datasets.fingerprint import sample_digest
-from airtune.datasets.inspection import ImageFacts, Inspected, check_size
-from airtune.datasets.record import Record, Split
+from airtune.datasets.inspection import Inspected
+from airtune.datasets.record import SPLITS, Split, column_type
+from airtune.datasets.record_table import RecordTable, RecordWriter
+from airtune.datasets.samples import SAMPLE_COLUMNS, sample_of
 from airtune.datasets.split import (
     SplitRule,
     default_ratio,
@@ -21,38 +28,17 @@ from airtune.datasets.split import (
     groups_of,
     split_by_content,
 )
-from airtune.datasets.trained_text import TrainedText, trained_text
-from airtune.datasets.videos import VideoFacts
+from airtune.datasets.spool import Spool
 from airtune.runspec.tasks import Task
 
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
 
-@dataclass(frozen=True, slots=True)
-class Usable:
-    """A sample that can be trained, before it is known on which side.
+Make = Callable[[Draft], tuple[tuple[Any, ...], bool]]
 
-    Attributes:
-        draft: as it was read.
-        facts: of its images, or of its video.
-        text: what is trained of it.
-        scaled: whether its image is the annotated one at another size.
-    """
-
-    draft: Draft
-    facts: tuple[ImageFacts | VideoFacts, ...]
-    text: TrainedText
-    scaled: bool
-
-    @property
-    def shown(self) -> list[str]:
-        """What must not stand on both sides of a split: images or video, by content; of text alone the text."""
-        if self.facts:
-            return [facts.digest for facts in self.facts]
-        return [hashlib.sha256((self.draft.prompt or "").encode()).hexdigest()]
-
-    @property
-    def film(self) -> VideoFacts | None:
-        """Its video, if it shows one."""
-        return next((facts for facts in self.facts if isinstance(facts, VideoFacts)), None)
+_NAME: Final = 16
+"""Characters of its digest that name a sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,78 +46,124 @@ class Assembly:
     """All samples of a dataset.
 
     Attributes:
-        records: those that are used, in the order of their split, file and line.
-        set_aside: the others, in the order of file and line.
+        records: those that are used, in the order of their split, and within it in that of the reader.
+        aside: the others, in the order of the reader.
         rule: how the split came about.
-        replaced: characters that were replaced in targets, by record id.
         scaled: samples whose image is the annotated one at another size.
     """
 
-    records: tuple[Record, ...]
-    set_aside: tuple[SetAside, ...]
+    records: RecordTable
+    aside: Aside
     rule: SplitRule
-    replaced: dict[str, int]
     scaled: int
 
 
 def assemble(
-    outcomes: Iterable[Outcome],
+    spool: Spool,
     inspected: Inspected,
     *,
     task: Task,
     user_prompt: str | None,
     ratio: float | None,
     controls: ControlTokens,
+    folder: Path,
 ) -> Assembly:
     """Make records of all samples that can be trained.
 
     Args:
-        outcomes: what the reader found.
+        spool: what the reader found.
         inspected: what became of every image.
         task: of the run.
         user_prompt: the user's text for samples that bring none; None leaves it empty.
         ratio: the share of images for validation where the dataset brings no split; None takes the default.
         controls: what must not stand in a text as it is.
+        folder: where records.parquet and set-aside.jsonl are written; it exists.
     """
-    usable: list[Usable] = []
-    aside: list[SetAside] = []
-    delivered: set[Split | None] = set()
-    for outcome in outcomes:
-        delivered.add(outcome.place.split)
-        if isinstance(outcome, SetAside):
-            aside.append(outcome)
-            continue
-        try:
-            usable.append(_checked(outcome, inspected, task, controls))
-        except Reject as refusal:
-            aside.append(refusal.at(outcome.place, outcome.images))
-    groups = groups_of(sample.shown for sample in usable)
-    sides, rule = _sides(delivered, groups, ratio)
-    records, replaced = _records(usable, groups, sides, task, user_prompt)
-    aside.sort(key=lambda row: (row.place.file, row.place.line, row.place.index))
-    return Assembly(tuple(records), tuple(aside), rule, replaced, sum(sample.scaled for sample in usable))
+
+    def make(draft: Draft) -> tuple[tuple[Any, ...], bool]:
+        return sample_of(draft, inspected, task, user_prompt, controls)
+
+    samples = _Samples(folder / "samples.arrow")
+    with AsideWriter(folder / "set-aside.jsonl") as aside:
+        samples.fill(spool.chunks(), make, aside)
+    groups = groups_of(samples.shown())
+    sides, rule = _sides(spool.delivered, groups, ratio)
+    path = folder / "records.parquet"
+    _write(path, samples, groups, sides)
+    samples.path.unlink()
+    return Assembly(RecordTable(path), aside.aside, rule, samples.scaled)
 
 
-def _checked(draft: Draft, inspected: Inspected, task: Task, controls: ControlTokens) -> Usable:
-    facts: list[ImageFacts | VideoFacts] = []
-    for key in draft.images if draft.video is None else (draft.video,):
-        found = inspected[key]
-        if isinstance(found, Reject):
-            raise Reject(found.reason, found.message)
-        facts.append(found)
-    scaled = any(check_size(draft, found, task) is not None for found in facts if isinstance(found, ImageFacts))
-    truth = draft.truth
-    if task is Task.PHRASE_GROUNDING and facts:
-        truth = finish(truth, draft.units, draft.annotated_size or (facts[0].width, facts[0].height))
-    return Usable(draft, tuple(facts), trained_text(task, draft.prompt, truth, controls), scaled)
+class _Samples:
+    """Records without their ids, in the order of the reader, in a file of arrow."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.scaled = 0
+
+    def fill(self, chunks: Iterable[list[Outcome]], make: Make, aside: AsideWriter) -> None:
+        import pyarrow as pa
+
+        schema = pa.schema([(name, column_type(name)) for name in SAMPLE_COLUMNS])
+        with pa.OSFile(str(self.path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+            for chunk in chunks:
+                rows = self._rows(chunk, make, aside)
+                if rows:
+                    columns = zip(SAMPLE_COLUMNS, zip(*rows, strict=True), strict=True)
+                    arrays = [pa.array(values, column_type(name)) for name, values in columns]
+                    writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+
+    def _rows(self, chunk: list[Outcome], make: Make, aside: AsideWriter) -> list[tuple[Any, ...]]:
+        rows = []
+        for outcome in chunk:
+            if isinstance(outcome, SetAside):
+                aside.add(outcome)
+                continue
+            try:
+                row, scaled = make(outcome)
+            except Reject as refusal:
+                aside.add(refusal.at(outcome.place, outcome.images))
+                continue
+            rows.append(row)
+            self.scaled += scaled
+        return rows
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        with pa.OSFile(str(self.path), "rb") as file, pa.ipc.open_stream(file) as reader:
+            yield from reader
+
+    def shown(self) -> Iterator[list[str]]:
+        """What must not stand on both sides of a split: images or video, by content; of text alone the text."""
+        import pyarrow.compute as pc
+
+        for batch in self.batches():
+            for group in batch["group"].unique().to_pylist():
+                yield [group]
+            several = batch["image_digests"].filter(pc.greater(pc.list_value_length(batch["image_digests"]), 1))
+            yield from several.to_pylist()
+
+    def names(self) -> np.ndarray[Any, Any]:
+        """The beginning of every sample's digest."""
+        import numpy as np
+
+        parts = [_names(batch) for batch in self.batches()]
+        return np.concatenate(parts) if parts else np.empty(0, f"S{_NAME}")
+
+
+def _names(batch: pa.RecordBatch) -> np.ndarray[Any, Any]:
+    import numpy as np
+    import pyarrow.compute as pc
+
+    return np.asarray(pc.utf8_slice_codeunits(batch["digest"], 0, _NAME).to_pylist(), dtype=f"S{_NAME}")
 
 
 def _sides(
     delivered: set[Split | None], groups: dict[str, str], ratio: float | None
 ) -> tuple[dict[str, Split] | None, SplitRule]:
     """The side of each group where the dataset leaves it open (None where it was delivered)."""
-    # What was set aside counts as delivered too: a validation split that is all broken is no reason to make another.
-    if {"train", "validation"} <= delivered:
+    if set(SPLITS) <= delivered:
         return None, SplitRule("delivered", None)
     sizes = Counter(groups.values())
     share = ratio if ratio is not None else default_ratio(len(groups))
@@ -141,62 +173,87 @@ def _sides(
     )
 
 
-def _records(
-    usable: Sequence[Usable],
-    groups: dict[str, str],
-    sides: dict[str, Split] | None,
-    task: Task,
-    user_prompt: str | None,
-) -> tuple[list[Record], dict[str, int]]:
-    records: list[Record] = []
-    replaced: dict[str, int] = {}
-    seen: Counter[str] = Counter()
-    ordered = sorted(usable, key=lambda sample: _position(sample.draft))
-    for sample in ordered:
-        draft, film, text = sample.draft, sample.film, sample.text
-        digests = tuple(facts.digest for facts in sample.facts if film is None)
-        group = groups[sample.shown[0]]
-        width, height = (sample.facts[0].width, sample.facts[0].height) if sample.facts else (0, 0)
-        digest = sample_digest(
-            # A prompt that the run brings is no part of the data: the same data has the same digest in every run.
-            task=task.value,
-            image_digests=digests,
-            prompt=draft.prompt or "",
-            truth=text.content,
-            video=film.digest if film is not None else None,
-        )
-        seen[digest] += 1
-        name = digest[:16] if seen[digest] == 1 else f"{digest[:16]}-{seen[digest]}"
-        if text.replaced:
-            replaced[name] = text.replaced
-        prompt = text.prompt if text.prompt is not None else user_prompt
-        records.append(
-            Record(
-                id=name,
-                split=sides[group] if sides is not None else draft.place.split or "train",
-                task=task.value,
-                images=draft.images,
-                image_digests=digests,
-                video=draft.video,
-                prompt=prompt or "",
-                target=text.target,
-                truth=json.dumps(text.truth, ensure_ascii=False, separators=(",", ":")),
-                group=group,
-                width=width,
-                height=height,
-                digest=digest,
-                source_file=draft.place.file,
-                source_line=draft.place.line,
-                escaped=text.escaped,
-                repeated_boxes=text.repeated_boxes,
-                video_digest=film.digest if film is not None else None,
-                frames=film.frames if film is not None else 0,
-                frame_rate=film.rate if film is not None else 0.0,
-            )
-        )
-    # A stable sort: within a split the order of the files stays.
-    return sorted(records, key=lambda record: record.split), replaced
+def _write(path: Path, samples: _Samples, groups: dict[str, str], sides: dict[str, Split] | None) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    naming = _Naming(samples.names())
+    later = path.with_name("validation.arrow")
+    with RecordWriter(path) as writer:
+        with pa.OSFile(str(later), "wb") as file, _Stream(file) as validation:
+            for batch in samples.batches():
+                table = pa.table(batch)
+                group = _mapped(table["group"], groups)
+                split = _mapped(group, sides) if sides is not None else pc.fill_null(table["split"], "train")
+                table = table.set_column(table.schema.get_field_index("group"), "group", group)
+                table = table.set_column(table.schema.get_field_index("split"), "split", split)
+                table = table.append_column("id", naming.of(batch))
+                trains = pc.equal(split, "train")
+                writer.write(table.filter(trains))
+                validation.write(table.filter(pc.invert(trains)))
+        with pa.OSFile(str(later), "rb") as file:
+            if validation.written:
+                with pa.ipc.open_stream(file) as rest:
+                    for batch in rest:
+                        writer.write(pa.table(batch))
+    later.unlink()
 
 
-def _position(draft: Draft) -> tuple[str, int, int]:
-    return draft.place.file, draft.place.line, draft.place.index
+class _Stream:
+    """A stream of arrow whose schema is that of the first table."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._writer: Any = None
+
+    @property
+    def written(self) -> bool:
+        return self._writer is not None
+
+    def __enter__(self) -> _Stream:
+        return self
+
+    def write(self, table: pa.Table) -> None:
+        import pyarrow as pa
+
+        if self._writer is None:
+            self._writer = pa.ipc.new_stream(self._file, table.schema)
+        self._writer.write_table(table)
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _mapped(column: Any, values: dict[str, Any]) -> Any:
+    """The column with every text replaced by what it stands for; each distinct text is looked up once."""
+    import pyarrow as pa
+
+    encoded = column.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    meant = pa.array([values[text] for text in encoded.dictionary.to_pylist()], pa.string())
+    return pa.chunked_array([meant.take(encoded.indices)], pa.string())
+
+
+class _Naming:
+    """Names samples by their digests; of samples that are alike the second is ``...-2``."""
+
+    def __init__(self, names: np.ndarray[Any, Any]) -> None:
+        import numpy as np
+
+        ordered = np.sort(names)
+        self._alike = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+        self._seen: Counter[bytes] = Counter()
+
+    def of(self, batch: pa.RecordBatch) -> Any:
+        import numpy as np
+        import pyarrow as pa
+
+        names = _names(batch)
+        texts = names.astype("U").astype(object)
+        for index in np.flatnonzero(np.isin(names, self._alike)) if len(self._alike) else ():
+            self._seen[names[index]] += 1
+            if self._seen[names[index]] > 1:
+                texts[index] = f"{texts[index]}-{self._seen[names[index]]}"
+        return pa.array(texts, pa.string())

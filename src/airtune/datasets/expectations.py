@@ -10,13 +10,14 @@ import json
 import logging
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from airtune.configs import config_file
 from airtune.datasets.record import Record
+from airtune.datasets.record_table import RecordTable
 from airtune.errors import Problem, SettingsError
 from airtune.runspec.answers import COORDINATE_RANGE
 from airtune.runspec.tasks import Task
@@ -61,12 +62,11 @@ class Check:
         }
 
 
-def run_expectations(records: Sequence[Record], replaced: Mapping[str, int], task: Task) -> list[Check]:
+def run_expectations(records: RecordTable, task: Task) -> list[Check]:
     """Hold the records against the suite of their task.
 
     Args:
         records: all of them, both splits.
-        replaced: characters that were replaced in targets, by record id.
         task: whose suite to take.
 
     Returns:
@@ -86,12 +86,12 @@ def run_expectations(records: Sequence[Record], replaced: Mapping[str, int], tas
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     suite = gx.ExpectationSuite(name=task.value, expectations=expectations)
     asset = context.data_sources.add_pandas("records").add_dataframe_asset("records")
-    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame_of(records, replaced)})
+    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame_of(records)})
     results = batch.validate(suite, result_format="SUMMARY").to_json_dict()["results"]
     return [_check(result) for result in results]
 
 
-def frame_of(records: Sequence[Record], replaced: Mapping[str, int]) -> pd.DataFrame:
+def frame_of(records: RecordTable) -> pd.DataFrame:
     """The table that the suites speak of: one row a record.
 
     Columns: ``id``, ``split``, ``prompt``, ``target``, ``answer`` (None for phrase-grounding), ``prompt_characters``,
@@ -103,13 +103,13 @@ def frame_of(records: Sequence[Record], replaced: Mapping[str, int]) -> pd.DataF
     import pandas as pd
 
     sides: defaultdict[str, set[str]] = defaultdict(set)
-    for record in records:
+    for record in records.records():
         for digest in record.shown:
             sides[digest].add(record.split)
-    return pd.DataFrame([_row(record, replaced, sides) for record in records])
+    return pd.DataFrame([_row(record, sides) for record in records.records()])
 
 
-def _row(record: Record, replaced: Mapping[str, int], sides: Mapping[str, set[str]]) -> dict[str, Any]:
+def _row(record: Record, sides: Mapping[str, set[str]]) -> dict[str, Any]:
     truth = json.loads(record.truth)
     boxes = [box for item in truth.get("groundings", ()) for box in item["boxes"]]
     areas = [(x2 - x1) * (y2 - y1) / COORDINATE_RANGE**2 for x1, y1, x2, y2 in boxes]
@@ -121,7 +121,7 @@ def _row(record: Record, replaced: Mapping[str, int], sides: Mapping[str, set[st
         "answer": answer_of(truth),
         "prompt_characters": len(record.prompt),
         "target_characters": len(record.target),
-        "replaced_characters": replaced.get(record.id, 0),
+        "replaced_characters": record.replaced,
         "images": len(record.images),
         "image": record.shown[0] if record.shown else None,
         "width": record.width if record.shown else None,

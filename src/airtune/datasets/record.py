@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
@@ -43,6 +43,7 @@ class Record:
         source_line: line in that file, counted from 1.
         escaped: control tokens that were escaped in prompt and target, see :mod:`airtune.datasets.control_tokens`.
         repeated_boxes: boxes that stood under their phrase twice and are in the target once.
+        replaced: characters of the target that had to be replaced, because the platform's decoder cannot write them.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Record:
     frame_rate: float = 0.0
     escaped: int = 0
     repeated_boxes: int = 0
+    replaced: int = 0
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -72,30 +74,33 @@ class Record:
         return self.image_digests if self.video_digest is None else (self.video_digest,)
 
 
+COLUMNS: Final = tuple(field.name for field in dataclasses.fields(Record))
+"""The columns of the table, in their order."""
+
 _LISTS: Final = ("images", "image_digests")
-_NUMBERS: Final = ("width", "height", "source_line", "frames", "escaped", "repeated_boxes")
+_NUMBERS: Final = ("width", "height", "source_line", "frames", "escaped", "repeated_boxes", "replaced")
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
     """Write the records as one parquet file; equal records give equal bytes.
 
-    The file appears complete or not at all: it is written beside its place and then renamed.
+    The file appears complete or not at all: it is written beside its place and then renamed. Only one row group is
+    in memory at a time.
     """
     import pyarrow as pa
-    import pyarrow.parquet as parquet
 
-    rows = list(records)
-    columns = {
-        field.name: pa.array([getattr(row, field.name) for row in rows], type=_column_type(field.name))
-        for field in dataclasses.fields(Record)
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        parquet.write_table(pa.table(columns), temporary, compression="zstd")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    from airtune.datasets.record_table import ROWS_IN_GROUP, RecordWriter
+
+    rows = iter(records)
+    with RecordWriter(path) as writer:
+        while batch := list(islice(rows, ROWS_IN_GROUP)):
+            columns = [[getattr(row, name) for row in batch] for name in COLUMNS]
+            writer.write(
+                pa.table(
+                    [pa.array(values, column_type(name)) for name, values in zip(COLUMNS, columns, strict=True)],
+                    COLUMNS,
+                )
+            )
 
 
 def read_records(path: Path, split: str | None = None) -> list[Record]:
@@ -105,33 +110,41 @@ def read_records(path: Path, split: str | None = None) -> list[Record]:
         DataError: the file is missing or is not a table of records.
         DefectError: ``split`` is not the name of a split.
     """
-    import pyarrow.parquet as parquet
+    from airtune.datasets.record_table import RecordTable
 
+    return list(RecordTable(path).records(split))
+
+
+def check_split(split: str | None) -> None:
+    """Refuse a name that is not that of a split.
+
+    Raises:
+        DefectError: ``split`` is not the name of a split.
+    """
     if split is not None and split not in SPLITS:
         raise DefectError(Problem("split", "no such split", value=repr(split), allowed=" or ".join(SPLITS)))
-    names = [field.name for field in dataclasses.fields(Record)]
-    try:
-        # The file, not its path: a path would be taken for a dataset with partitions in its folder names.
-        with path.open("rb") as file:
-            rows: list[dict[str, Any]] = parquet.read_table(file, columns=names).to_pylist()
-        records = [_record(row) for row in rows]
-    except FileNotFoundError as error:
-        raise DataError(Problem(str(path), "the records are missing", fix="run the stage `validate` first")) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            Problem(str(path), f"not a table of records: {error}", fix="run the stage `validate` again")
-        ) from error
-    return [record for record in records if split is None or record.split == split]
 
 
-def _record(row: dict[str, Any]) -> Record:
-    missing = [field.name for field in dataclasses.fields(Record) if field.name not in row]
+def record_of(row: dict[str, Any]) -> Record:
+    """The record of one row of the table.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    missing = [name for name in COLUMNS if name not in row]
     if missing:
-        raise KeyError(f"columns {missing} are missing")
+        raise DataError(
+            Problem(
+                "records",
+                f"not a table of records: columns {missing} are missing",
+                fix="run the stage `validate` again",
+            )
+        )
     return Record(**{**row, **{name: tuple(cast("list[str]", row[name])) for name in _LISTS}})
 
 
-def _column_type(name: str) -> Any:
+def column_type(name: str) -> Any:
+    """The arrow type of a column."""
     import pyarrow as pa
 
     if name in _LISTS:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from airtune.datasets.record import Record
+from airtune.datasets.record_table import RecordTable
 from airtune.runspec.tasks import Task
 
 _EXAMPLES: Final = 3
+_READ: Final = ("image_digests", "video_digest", "prompt", "truth", "digest")
 _BITS: Final = (1 << 64) - 1
 _ASKS: Final = frozenset({Task.VQA, Task.GENERIC})
 """Tasks with one right answer to a question; a picture may well have several captions."""
@@ -63,14 +64,16 @@ class Repeats:
         return _repeated(self._questions, self._answers)
 
 
-def repeat_warnings(records: Sequence[Record], task: Task) -> list[str]:
+def repeat_warnings(records: RecordTable, task: Task) -> list[str]:
     """What stands there twice, in sentences with places; none where nothing does."""
     repeats = Repeats()
-    for record in records:
-        repeats.add(record.shown, record.prompt, record.truth, record.digest)
+    for batch in records.batches(_READ):
+        digests, videos, *texts = (batch[name].to_pylist() for name in _READ)
+        for images, video, prompt, truth, digest in zip(digests, videos, *texts, strict=True):
+            repeats.add(images if video is None else (video,), prompt, truth, digest)
 
     def places(found: Repeated) -> str:
-        named = [[records[row] for row in rows] for rows in found.examples]
+        named = [records.rows(rows) for rows in found.examples]
         return "; ".join(", ".join(f"{each.source_file}:{each.source_line}" for each in rows) for rows in named)
 
     warnings = []

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from airtune.datasets.assembly import Assembly
-from airtune.datasets.draft import NO_FAULT, REMEDIES, SetAside, short
+from airtune.datasets.draft import NO_FAULT, REMEDIES, short
 from airtune.datasets.expectations import Check
 from airtune.datasets.facts import set_aside_share
 from airtune.datasets.source import WHERE
@@ -61,15 +60,13 @@ class Verdict:
 
 def empty_dataset(assembly: Assembly, images: int, *, uri: str, task: Task) -> Problem | None:
     """Why there is nothing to train on at all; None where there is."""
-    if assembly.records:
+    if len(assembly.records):
         return None
-    aside = assembly.set_aside
-    if not aside:
+    aside = assembly.aside
+    if not len(aside):
         return Problem(WHERE, f"the dataset has no annotations, and {images} images", value=uri)
-    if all(row.reason == "other-task" for row in aside):
-        kinds = ", ".join(
-            f"{count} times {what}" for what, count in Counter(row.message for row in aside).most_common(3)
-        )
+    if set(aside.by_reason) == {"other-task"}:
+        kinds = ", ".join(f"{count} times {what}" for what, count in aside.other_tasks.most_common(3))
         return Problem(
             "spec.flow.blocks[dataset].settings.projectKind",
             f"none of the {len(aside)} annotations of {uri} is for this task: {kinds}",
@@ -77,13 +74,14 @@ def empty_dataset(assembly: Assembly, images: int, *, uri: str, task: Task) -> P
             fix="name the task that the dataset was annotated for",
         )
     what = f"{len(aside)} samples can be used"
-    if all(row.reason.startswith("image-") for row in aside):
-        what = f"{len({key for row in aside for key in row.images} or aside)} annotated images can be read"
+    if all(reason.startswith("image-") for reason in aside.by_reason):
+        named = {key for row in aside for key in row.images}
+        what = f"{len(named) or len(aside)} annotated images can be read"
     return Problem(
         WHERE,
-        f"none of the {what}: {reasons_in_words(aside)}",
+        f"none of the {what}: {reasons_in_words(aside.by_reason)}",
         value=uri,
-        fix=REMEDIES[Counter(row.reason for row in aside).most_common(1)[0][0]],
+        fix=REMEDIES[next(iter(aside.by_reason))],
     )
 
 
@@ -115,7 +113,7 @@ def judge(
                     WHERE,
                     f"the split {split} has no sample that can be used",
                     value=facts["root_uri"],
-                    fix="see dataset/set-aside.jsonl" if assembly.set_aside else "bring more images",
+                    fix="see dataset/set-aside.jsonl" if len(assembly.aside) else "bring more images",
                 )
             )
     refused_already = bool(problems)
@@ -145,42 +143,43 @@ def _too_many_aside(assembly: Assembly, most: float) -> list[Problem]:
     share = set_aside_share(assembly)
     if share <= most:
         return []
-    aside = [row for row in assembly.set_aside if row.reason not in NO_FAULT]
-    found = len(assembly.records) + len(aside)
-    by_reason: defaultdict[str, list[SetAside]] = defaultdict(list)
-    for row in aside:
-        by_reason[row.reason].append(row)
+    aside = assembly.aside
+    found = len(assembly.records) + aside.faults
     return [
         Problem(
             WHERE,
-            f"{len(aside)} of {found} samples ({share:.1%}) would have to be set aside; at most {most:.1%} are allowed",
+            f"{aside.faults} of {found} samples ({share:.1%}) would have to be set aside; at most {most:.1%} are "
+            "allowed",
             fix="mend them (dataset/set-aside.jsonl has the whole list), or raise maximumSetAside in the dataset "
             "block's airtune settings",
         ),
         *(
             Problem(
-                ", ".join(str(row.place) for row in rows[:_PLACES_NAMED]) + (" …" if len(rows) > _PLACES_NAMED else ""),
-                f"{len(rows)} times {reason}, for example: {rows[0].message}",
+                ", ".join(str(row.place) for row in aside.first[reason][:_PLACES_NAMED])
+                + (" …" if count > _PLACES_NAMED else ""),
+                f"{count} times {reason}, for example: {aside.first[reason][0].message}",
                 fix=REMEDIES[reason],
             )
-            for reason, rows in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0]))
+            for reason, count in aside.by_reason.items()
+            if reason not in NO_FAULT
         ),
     ]
 
 
 def _warnings(assembly: Assembly, facts: Mapping[str, Any], checks: Sequence[Check], notes: Sequence[str]) -> list[str]:
     warnings = []
-    aside = [row for row in assembly.set_aside if row.reason not in NO_FAULT]
-    no_fault = Counter(row.reason for row in assembly.set_aside if row.reason in NO_FAULT)
-    if aside:
-        found = facts["samples"] + len(aside)
+    reasons = assembly.aside.by_reason
+    faults = {reason: count for reason, count in reasons.items() if reason not in NO_FAULT}
+    if faults:
+        aside = assembly.aside.faults
         warnings.append(
-            f"{len(aside)} of {found} samples are set aside ({facts['set_aside_share']:.1%}): {reasons_in_words(aside)}"
+            f"{aside} of {facts['samples'] + aside} samples are set aside ({facts['set_aside_share']:.1%}): "
+            f"{reasons_in_words(faults)}"
         )
-    if no_fault["other-task"]:
-        warnings.append(f"{no_fault['other-task']} annotations are for other tasks and are left out")
-    if no_fault["no-object"]:
-        warnings.append(f"{no_fault['no-object']} images are annotated as showing no object, and are left out")
+    if "other-task" in reasons:
+        warnings.append(f"{reasons['other-task']} annotations are for other tasks and are left out")
+    if "no-object" in reasons:
+        warnings.append(f"{reasons['no-object']} images are annotated as showing no object, and are left out")
     if facts["images"] < FEW_IMAGES:
         warnings.append(f"{facts['images']} images are few: {FEW_IMAGES} or more give a model that can be trusted")
     if assembly.scaled:
@@ -199,9 +198,9 @@ def _warnings(assembly: Assembly, facts: Mapping[str, Any], checks: Sequence[Che
 def _notes(assembly: Assembly, facts: Mapping[str, Any]) -> list[str]:
     notes = [f"split: {assembly.rule}"]
     notes += [f"{count} images {_CHANGES.get(change, change)}" for change, count in facts["image_changes"].items()]
-    if assembly.replaced:
+    if facts["answers_replaced"]:
         notes.append(
-            f"{sum(assembly.replaced.values())} characters in {len(assembly.replaced)} answers were replaced: "
+            f"{facts['characters_replaced']} characters in {facts['answers_replaced']} answers were replaced: "
             "the published model is served with a decoder that cannot write them"
         )
     if facts["control_tokens_escaped"]["times"]:
@@ -225,9 +224,6 @@ def _notes(assembly: Assembly, facts: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def reasons_in_words(rows: Sequence[SetAside]) -> str:
-    """The reasons with their counts, the most frequent first."""
-    counts = Counter(row.reason for row in rows)
-    return ", ".join(
-        f"{count} {reason}" for reason, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    )
+def reasons_in_words(counts: Mapping[str, int]) -> str:
+    """The reasons with their counts, in their order."""
+    return ", ".join(f"{count} {reason}" for reason, count in counts.items())

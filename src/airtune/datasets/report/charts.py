@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from airtune.datasets.expectations import answer_of
-from airtune.datasets.record import Record
+from airtune.datasets.record_table import RecordTable
 from airtune.runspec.answers import COORDINATE_RANGE
 
 _BINS: Final = 20
@@ -45,24 +45,25 @@ class HeatMap:
     cells: tuple[tuple[float, ...], ...]
 
 
-def distributions(records: Sequence[Record]) -> list[Distribution]:
+def distributions(records: RecordTable) -> list[Distribution]:
     """The charts of a dataset: answers or phrases, lengths, image sizes, box sizes."""
-    truths = [json.loads(record.truth) for record in records]
+    rows = list(records.batches(["truth", "prompt", "width", "height"]))
+    truths = [json.loads(truth) for batch in rows for truth in batch["truth"].to_pylist()]
     answers = [answer for truth in truths if (answer := answer_of(truth)) is not None]
     groundings = [item for truth in truths for item in truth.get("groundings", ())]
     areas = [_area(box) for item in groundings for box in item["boxes"]]
     charts = [
         most_frequent("Answers", answers),
         most_frequent("Phrases", (item["phrase"] for item in groundings)),
-        most_frequent("Texts of the user", (record.prompt for record in records)),
+        most_frequent("Texts of the user", (text for batch in rows for text in batch["prompt"].to_pylist())),
         histogram("Answer length in characters", [len(answer) for answer in answers]),
         histogram(
             "Boxes in a sample",
             [sum(len(item["boxes"]) for item in t["groundings"]) for t in truths if "groundings" in t],
         ),
         histogram("Box size, % of the image", areas),
-        histogram("Image width in pixels", [record.width for record in records if record.shown]),
-        histogram("Image height in pixels", [record.height for record in records if record.shown]),
+        histogram("Image width in pixels", [size for batch in rows for size in batch["width"].to_pylist() if size]),
+        histogram("Image height in pixels", [size for batch in rows for size in batch["height"].to_pylist() if size]),
     ]
     return [chart for chart in charts if chart.bars]
 
@@ -99,12 +100,12 @@ def histogram(title: str, values: Sequence[float]) -> Distribution:
     return Distribution(title, tuple(bars))
 
 
-def box_places(records: Sequence[Record]) -> HeatMap | None:
+def box_places(records: RecordTable) -> HeatMap | None:
     """How often each part of the image is inside a box; None without boxes."""
     cells = [[0] * _CELLS for _ in range(_CELLS)]
     unit = COORDINATE_RANGE / _CELLS
-    for record in records:
-        for item in json.loads(record.truth).get("groundings", ()):
+    for batch in records.batches(["truth"]):
+        for item in (item for truth in batch["truth"].to_pylist() for item in json.loads(truth).get("groundings", ())):
             for x1, y1, x2, y2 in item["boxes"]:
                 for row in range(int(y1 // unit), math.ceil(y2 / unit)):
                     for column in range(int(x1 // unit), math.ceil(x2 / unit)):

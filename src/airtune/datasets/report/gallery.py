@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import heapq
 import io
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from PIL import Image
 
+from airtune.datasets.aside import ROWS_KEPT, Aside
 from airtune.datasets.decoding import UnusableImageError
 from airtune.datasets.draft import REMEDIES, SetAside
 from airtune.datasets.images import Images
 from airtune.datasets.record import SPLITS, Record
+from airtune.datasets.record_table import RecordTable
 from airtune.datasets.videos import Film
 from airtune.runspec.answers import COORDINATE_RANGE
 
@@ -24,7 +26,7 @@ LONGEST_SIDE: Final = 240
 SAMPLES_SHOWN: Final = 8
 """Of each split."""
 
-ROWS_SHOWN: Final = 20
+ROWS_SHOWN: Final = ROWS_KEPT
 """Of each reason; ``dataset/set-aside.jsonl`` has them all."""
 
 PICTURES_SHOWN: Final = 6
@@ -86,24 +88,23 @@ class Reason:
     rows: tuple[Row, ...]
 
 
-def cards(records: Sequence[Record], images: Images) -> list[Card]:
+def cards(records: RecordTable, images: Images) -> list[Card]:
     """Some samples of each split, drawn by content: the same dataset shows the same samples."""
-    shown = []
+    drawn: list[int] = []
+    begin = 0
     for split in SPLITS:
-        of_split = [record for record in records if record.split == split]
-        of_split.sort(key=lambda record: hashlib.sha256(record.id.encode()).digest())
-        shown += [_card(record, images) for record in of_split[:SAMPLES_SHOWN]]
-    return shown
+        ids = records.columns("id", split=split)["id"].to_pylist()
+        order = heapq.nsmallest(SAMPLES_SHOWN, range(len(ids)), key=lambda n: hashlib.sha256(ids[n].encode()).digest())
+        drawn += [begin + number for number in order]
+        begin += len(ids)  # the splits lie one behind the other
+    return [_card(record, images) for record in records.rows(drawn)]
 
 
-def reasons(rows: Iterable[SetAside], images: Images) -> list[Reason]:
+def reasons(aside: Aside, images: Images) -> list[Reason]:
     """The samples that are set aside, by reason, the most frequent first."""
-    by_reason: defaultdict[str, list[SetAside]] = defaultdict(list)
-    for row in rows:
-        by_reason[row.reason].append(row)
-    ranked = sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0]))
     return [
-        Reason(name, REMEDIES[name], len(found), tuple(_rows(found[:ROWS_SHOWN], images))) for name, found in ranked
+        Reason(name, REMEDIES[name], count, tuple(_rows(aside.first[name][:ROWS_SHOWN], images)))
+        for name, count in aside.by_reason.items()
     ]
 
 

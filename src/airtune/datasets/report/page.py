@@ -51,7 +51,7 @@ def report(
         verdict=verdict,
         facts=facts,
         checks=checks,
-        reasons=reasons(assembly.set_aside, images),
+        reasons=reasons(assembly.aside, images),
         cards=cards(assembly.records, images),
         distributions=distributions(assembly.records),
         heat_map=box_places(assembly.records),

@@ -1,0 +1,164 @@
+"""The whole look at a dataset: read, images looked at, assembled, counted, held against expectations and thresholds."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from airtune.datasets.assembly import Assembly, assemble
+from airtune.datasets.control_tokens import ControlTokens, tokens_of_model
+from airtune.datasets.expectations import Check, run_expectations
+from airtune.datasets.facts import facts_of
+from airtune.datasets.images import Images
+from airtune.datasets.inspection import Inspected, inspect
+from airtune.datasets.progress import Meter, Say
+from airtune.datasets.readers.formats import Reader, reader_for
+from airtune.datasets.repeats import repeat_warnings
+from airtune.datasets.report.page import report
+from airtune.datasets.source import Source
+from airtune.datasets.spool import Spool
+from airtune.datasets.verdict import Verdict, empty_dataset, judge
+from airtune.runspec.tasks import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is to be looked at, and by which measure.
+
+    Attributes:
+        uri: the dataset's root.
+        task: what it is for.
+        format: of the annotations; None or ``auto`` looks for itself.
+        user_prompt: the user's text for samples that bring none; None leaves it empty.
+        ratio: the share of images for validation where the dataset brings no split; None takes the default.
+        base_model: URI of the model that is to be trained, whose control tokens are escaped too; None: those of the
+            catalog's models alone.
+        minimum_images: fewer are refused; None takes the default.
+        maximum_set_aside: a larger share of samples set aside is refused; None takes the default.
+    """
+
+    uri: str
+    task: Task
+    format: str | None = None
+    user_prompt: str | None = None
+    ratio: float | None = None
+    base_model: str | None = None
+    minimum_images: int | None = None
+    maximum_set_aside: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found; its files lie in the folder that was given to :func:`check`.
+
+    Attributes:
+        assembly: the samples, used and set aside.
+        inspected: what became of every image.
+        facts: see :func:`airtune.datasets.facts.facts_of`.
+        checks: how the expectations went; none where there is no sample.
+        verdict: what it amounts to.
+        images: where the images are.
+    """
+
+    assembly: Assembly
+    inspected: Inspected
+    facts: dict[str, Any]
+    checks: Sequence[Check]
+    verdict: Verdict
+    images: Images
+
+    def page(self, title: str) -> str:
+        """The report as one HTML page."""
+        return report(
+            title=title,
+            verdict=self.verdict,
+            assembly=self.assembly,
+            facts=self.facts,
+            checks=self.checks,
+            images=self.images,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """``validation/result.json``."""
+        verdict = self.verdict
+        return {
+            "passed": verdict.passed,
+            "problems": [problem.to_json() for problem in verdict.problems],
+            "warnings": list(verdict.warnings),
+            "notes": list(verdict.notes),
+            "samples": self.facts["samples"],
+            "set_aside": self.facts["set_aside"],
+            "set_aside_by_reason": self.facts["set_aside_by_reason"],
+            "checks": [found.to_json() for found in self.checks],
+        }
+
+
+def check(asked: Asked, folder: Path, tell: Say) -> Checked:
+    """Look at a dataset.
+
+    Args:
+        asked: which, and by which measure.
+        folder: an empty folder for what is found (records.parquet, set-aside.jsonl) and for work in between.
+        tell: where lines about the progress go.
+
+    Raises:
+        DataError: there is no dataset, or none in a format that airtune reads. One that is merely bad is no error:
+            see :attr:`Checked.verdict`.
+        SettingsError: the dataset is named in a way that cannot be followed, or a suite cannot be used.
+        NotPermittedError: the store or the platform forbids the dataset.
+        StoreError: the store failed.
+    """
+    tell(f"dataset {asked.uri}")
+    source = Source.open(asked.uri)
+    name, reader = reader_for(source, asked.format)
+    files = reader.images()
+    (folder / "spool").mkdir()
+    spool = Spool(folder / "spool", files)
+    spool.fill(reader.read(asked.task), Meter("samples read", tell))
+    tell(f"format {name}: {len(source.keys):,} files, {spool.samples:,} samples")
+    images = Images(asked.uri)
+    meter = Meter("videos looked at" if spool.videos else "images looked at", tell)
+    inspected = inspect(images, spool.images, meter, videos=spool.videos)
+    assembly = assemble(
+        spool,
+        inspected,
+        task=asked.task,
+        user_prompt=asked.user_prompt,
+        ratio=asked.ratio,
+        controls=ControlTokens(tokens_of_model(asked.base_model) if asked.base_model is not None else ()),
+        folder=folder,
+    )
+    shutil.rmtree(folder / "spool")
+    facts = facts_of(assembly, inspected, root_uri=asked.uri, dataset_format=name, task=asked.task.value)
+    notes = [*_notes(reader, spool), *repeat_warnings(assembly.records, asked.task)]
+    checks, verdict = _judged(asked, assembly, facts, notes, len(files))
+    return Checked(assembly, inspected, facts, checks, verdict, images)
+
+
+def _judged(
+    asked: Asked, assembly: Assembly, facts: dict[str, Any], notes: list[str], files: int
+) -> tuple[list[Check], Verdict]:
+    nothing = empty_dataset(assembly, files, uri=asked.uri, task=asked.task)
+    if nothing is not None:
+        return [], Verdict((nothing,), tuple(notes), ())
+    checks = run_expectations(assembly.records, asked.task)
+    return checks, judge(
+        assembly,
+        facts,
+        checks,
+        notes,
+        minimum_images=asked.minimum_images,
+        maximum_set_aside=asked.maximum_set_aside,
+    )
+
+
+def _notes(reader: Reader, spool: Spool) -> list[str]:
+    notes = list(reader.notes())
+    if spool.lone:
+        lone = sorted(spool.lone)
+        some = ", ".join(lone[:3]) + (" …" if len(lone) > 3 else "")
+        notes.append(f"{len(lone)} images have no annotation and are left out: {some}")
+    return notes
