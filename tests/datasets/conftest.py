@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dataset_run import dataset_run
 from PIL import Image
 
 from airtune.stores.run_directory import RunDirectory
@@ -87,28 +88,6 @@ def new_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NewRun:
     def make(uri: str, task: str = "vqa", **settings: Any) -> RunDirectory:
         nonlocal count
         count += 1
-        own = {key: settings.pop(key) for key in ("format", "minimumImages", "maximumSetAside") if key in settings}
-        model = {"airtune": {"baseModel": settings.pop("baseModel")}} if "baseModel" in settings else {}
-        blocks = [
-            {
-                "block": "dataset",
-                "settings": {"projectKind": task, "airtune": {"source": uri, **own}, **settings},
-                "style": {},
-            },
-            {
-                "block": "model",
-                "settings": {
-                    "architecture": {"name": "qwen3vl", "size": "2B"},
-                    "quantization": {"enabled": False},
-                    "compute": {},
-                    "evaluation": {},
-                    **model,
-                },
-                "style": {},
-            },
-        ]
-        flow = {"name": "a <run>", "schema": "v1", "tolerations": {}, "settings": {}, "blocks": blocks}
-        store = (tmp_path / "store").as_uri()
-        return RunDirectory.create(store, f"run-{count}", json.dumps({"spec": {"flow": flow}}))
+        return dataset_run(tmp_path / "store", f"run-{count}", uri, task, **settings)
 
     return make
