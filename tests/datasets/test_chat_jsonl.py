@@ -32,6 +32,15 @@ def turn(question: Any, answer: Any, images: Any = ("images/a.png",), **more: An
     return {"messages": messages, "images": list(images) if isinstance(images, tuple) else images, **more}
 
 
+def turns(*pairs: tuple[Any, Any], images: Any = ("images/a.png",), **more: Any) -> dict[str, Any]:
+    messages = [
+        {"role": role, "content": said}
+        for pair in pairs
+        for role, said in zip(("user", "assistant"), pair, strict=True)
+    ]
+    return {"messages": messages, "images": list(images), **more}
+
+
 def write(root: Path, *lines: Any, name: str = "data.jsonl") -> None:
     (root / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
 
@@ -59,6 +68,26 @@ PART_TEXT = {"type": "text", "text": "How many?"}
         {
             "conversations": [{"from": "human", "value": "<image>How many?"}, {"from": "gpt", "value": "Two"}],
             "image": "a.png",
+        },
+        {"prompt": "How many?", "completion": "Two", "image": "a.png"},
+        {
+            "prompt": [{"role": "user", "content": [PART_IMAGE, PART_TEXT]}],
+            "completion": [{"role": "assistant", "content": "Two"}],
+            "images": ["images/a.png"],
+        },
+        {"query": "<image>How many?", "response": "Two", "images": ["images/a.png"]},
+        {"instruction": "<image>", "input": "How many?", "output": "Two", "images": ["images/a.png"]},
+        {"texts": [{"user": "How many?", "assistant": "Two", "source": "x"}], "images": ["images/a.png"]},
+        {"question": "How many?", "answer": "Two", "image": "a.png"},
+        {"question": "How many?", "answer": "Two", "image_path": "a.png", "images": None},
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [{"type": "image_url", "image_url": {"url": "images/a.png"}}, PART_TEXT],
+                },
+                {"role": "assistant", "content": "Two"},
+            ]
         },
         {
             "messages": [
@@ -140,11 +169,13 @@ def test_each_task_reads_its_answer(root: Path, task: Task, answer: str, prompt:
         (turn("How many?", "Two", images=("https://example.com/a.png",)), "image-url"),
         (turn("<image><image>How many?", "Two"), "annotation-shape"),
         (turn("How many?", "Two", videos=["a.mp4"]), "video"),
-        (
-            {"messages": [*turn("a", "b")["messages"], *turn("c", "d")["messages"]], "images": ["a.png"]},
-            "several-turns",
-        ),
         ({"messages": turn("a", "b")["messages"][:1], "images": ["a.png"]}, "several-turns"),
+        ({"messages": turn("a", "b")["messages"][::-1], "images": ["a.png"]}, "several-turns"),
+        ({"prompt": "Which?", "chosen": "a", "rejected": "b", "image": "a.png"}, "annotation-shape"),
+        ({"query": "a", "response": "b", "history": ["c"], "image": "a.png"}, "annotation-shape"),
+        ({"texts": ["a"], "image": "a.png"}, "annotation-shape"),
+        (turn("How many?", "Two", images=[{"bytes": "aGVsbG8="}]), "image-not-named"),
+        (turn([{"type": "image_url", "image_url": {"url": "https://x.org/a.png"}}], "b", None), "image-url"),
     ],
 )
 def test_a_bad_line_is_set_aside_with_its_reason(root: Path, line: Any, reason: str) -> None:
@@ -154,6 +185,77 @@ def test_a_bad_line_is_set_aside_with_its_reason(root: Path, line: Any, reason: 
     aside = outcomes[1]
     assert isinstance(aside, SetAside), aside
     assert (aside.reason, aside.place.line) == (reason, 2), aside.message
+
+
+def test_several_questions_about_the_same_image_are_samples_of_their_own(root: Path) -> None:
+    lines = [
+        turns(("<image>How many?", "Two"), ("Which?", " "), ("Where?", "Here")),
+        {"query": "c", "response": "d", "history": [["a", "b"]], "image": "a.png"},
+        turns(("a", "b"), ("c", "d"), images=("gone.png",)),
+    ]
+    write(root, *lines)
+    reader = ChatReader(Source.open(root.as_uri()))
+    first, second, third, *rest = reader.read(Task.VQA)
+    assert isinstance(first, Draft)
+    assert isinstance(second, SetAside)
+    assert isinstance(third, Draft)
+    assert (first.prompt, third.prompt) == ("How many?", "Where?")
+    assert first.images == third.images == ("images/a.png",)
+    assert [one.place.index for one in (first, second, third)] == [1, 2, 3]
+    assert second.reason == "answer-empty"
+    assert [one.prompt for one in rest[:2] if isinstance(one, Draft)] == ["a", "c"]
+    assert [(one.place.line, one.place.index) for one in rest[2:]] == [(3, 1), (3, 2)]
+    assert all(isinstance(one, SetAside) and one.reason == "image-missing" for one in rest[2:])
+    assert any("2 conversations of several turns are read as 5 questions" in note for note in reader.notes())
+
+
+def test_a_later_turn_that_shows_another_image_cannot_stand_on_its_own(root: Path) -> None:
+    write(root, turns(("<image>a", "b"), ("<image>c", "d"), images=("a.png", "b.png")))
+    outcomes = read(root)
+    assert [one.reason for one in outcomes if isinstance(one, SetAside)] == ["several-turns"] * 2
+
+
+@pytest.mark.parametrize("task", [Task.FREEFORM, Task.GENERIC, Task.PHRASE_GROUNDING])
+def test_a_conversation_is_not_torn_apart_where_a_turn_rests_on_the_ones_before(root: Path, task: Task) -> None:
+    write(root, turns(("<image>How many?", "Two"), ("And now?", "Three")))
+    [aside] = read(root, task)
+    assert isinstance(aside, SetAside)
+    assert aside.reason == "several-turns"
+
+
+def test_a_file_may_be_one_array_of_conversations(root: Path) -> None:
+    lines = [turn("How many?", "Two"), turn("Which?", "This")]
+    (root / "train.json").write_text(json.dumps(lines, indent=1))
+    assert ChatReader.recognises(Source.open(root.as_uri()))
+    assert [one.prompt for one in read(root) if isinstance(one, Draft)] == ["How many?", "Which?"]
+
+
+def test_a_test_split_beside_a_validation_split_is_left_out_and_said(root: Path) -> None:
+    for name in ("train", "val", "test"):
+        write(root, turn(name, "x"), name=f"{name}.jsonl")
+    reader = ChatReader(Source.open(root.as_uri()))
+    assert [(one.prompt, one.place.split) for one in reader.read(Task.VQA) if isinstance(one, Draft)] == [
+        ("train", "train"),
+        ("val", "validation"),
+    ]
+    assert any("test.jsonl" in note for note in reader.notes())
+
+
+def test_an_index_that_speaks_of_conversations_holds_none(root: Path) -> None:
+    index = {"mine": {"file_name": "data.json", "columns": {"messages": "conversations", "images": "images"}}}
+    (root / "dataset_info.json").write_text(json.dumps(index))
+    assert not ChatReader.recognises(Source.open(root.as_uri()))
+    write(root, turn("How many?", "Two"))
+    assert ChatReader.recognises(Source.open(root.as_uri()))
+    assert only(read(root)).place.file == "data.jsonl"
+
+
+def test_a_file_that_is_broken_from_its_first_line_on_is_still_recognised(root: Path) -> None:
+    (root / "data.jsonl").write_text('{"messages": [{"role": "user", "content": "a"\n')
+    assert ChatReader.recognises(Source.open(root.as_uri()))
+    [aside] = read(root)
+    assert isinstance(aside, SetAside)
+    assert aside.reason == "annotation-malformed"
 
 
 def test_text_alone_is_a_sample_of_the_task_generic_and_of_no_other(root: Path) -> None:

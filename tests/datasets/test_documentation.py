@@ -36,7 +36,7 @@ def test_the_examples_of_chat_jsonl_are_read(tmp_path: Path) -> None:
     (tmp_path / "data.jsonl").write_text(CHAT)
     name, reader = reader_for(Source.open(tmp_path.as_uri()), None)
     assert name == "chat-jsonl"
-    assert [type(outcome) for outcome in reader.read(Task.VQA)] == [Draft, Draft]
+    assert [type(outcome) for outcome in reader.read(Task.VQA)] == [Draft] * 4
 
 
 def test_every_reason_and_every_column_is_on_the_page() -> None:

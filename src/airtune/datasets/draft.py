@@ -28,7 +28,7 @@ REMEDIES: Final = {
     "question-empty": "write the question, or delete it",
     "answer-empty": "write the answer, or delete the question",
     "answer-unreadable": "write the answer in the form of its task, as docs/datasets.md shows it",
-    "several-turns": "write one question and one answer a sample",
+    "several-turns": "write one question and one answer a sample; for vqa, questions that stand on their own",
     "phrase-missing": "copy the phrase letter by letter from the sentence",
     "box-shape": "write boxes as [xmin, ymin, xmax, ymax], or as four [x, y] corners",
     "box-in-pixels": "divide x by the image's width and y by its height",

@@ -1,48 +1,45 @@
-"""Chat JSONL: one sample a line, as TRL and ms-swift (``messages``) and LLaMA-Factory (``conversations``) read it.
+"""Chat JSONL: one conversation a line, as TRL, ms-swift (``messages``) and LLaMA-Factory (``conversations``) read it.
 
 ::
 
     {"messages": [{"role": "user", "content": "<image>How many?"}, {"role": "assistant", "content": "Two"}],
      "images": ["images/a.jpg"]}
 
-``content`` may also be a list of parts, a sample may show several images, and for the task generic none at all. For the
-task video-freeform it shows one video (``"videos": ["videos/a.mp4"]``, ``<video>`` in the text) and no image. A file
-whose name begins with ``train``, or with ``val``, ``valid``, ``dev`` or ``test``, delivers that split; other files
-leave it open.
+A file may also be a JSON array of conversations. :mod:`airtune.datasets.readers.conversations` has all their shapes,
+and :mod:`airtune.datasets.readers.splits` how a file's name delivers its split. For the task video-freeform a
+conversation shows one video (``"videos": ["videos/a.mp4"]``, ``<video>`` in the text) and no image; for the task
+generic it may show nothing at all.
 """
 
 from __future__ import annotations
 
+import codecs
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
-from airtune.datasets.draft import Draft, Outcome, Place, Reject, short
-from airtune.datasets.readers import fields
+from airtune.datasets.draft import Outcome, Place, Reject, short
+from airtune.datasets.readers.conversations import Conversations, Locate, is_conversation
 from airtune.datasets.readers.json_lines import json_lines
-from airtune.datasets.record import Split
+from airtune.datasets.readers.splits import delivered
 from airtune.datasets.source import Source
-from airtune.runspec.answers import parse_answer
 from airtune.runspec.tasks import Task
 
 NAME: Final = "chat-jsonl"
 
 _SUFFIXES: Final = (".jsonl", ".ndjson", ".json")
-_MARKS: Final = re.compile(rb'"(?:messages|conversations)"')
-_IMAGES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".avif")
+_IMAGES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".avif", ".heic")
 _LOOKED_AT: Final = 50
-_VALIDATION_NAMES: Final = re.compile(r"(?:val|valid|validation|dev|eval|test)(?:[._-].*)?", re.IGNORECASE)
-_TRAIN_NAMES: Final = re.compile(r"(?:train|training)(?:[._-].*)?", re.IGNORECASE)
-_PLACEHOLDER: Final = re.compile(r"<(?:image|video)>\n?")
-_ROLES: Final = {
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "model": "assistant",
-    "system": "system",
-}
+_HEAD: Final = 256 * 1024
+_FIRST_LINES: Final = 20
+_MARKS: Final = re.compile(r'"(?:messages|conversations)"')
+"""In a value that breaks off or is malformed."""
+_INDEXES: Final = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"})
+"""Files that trainers and libraries keep beside the data, and that speak of conversations without holding any."""
+_SIDECAR: Final = "metadata."
+"""``metadata.jsonl`` of an image folder has one row an image (see :mod:`airtune.datasets.readers.huggingface`)."""
 
 
 class ChatReader:
@@ -56,28 +53,21 @@ class ChatReader:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._systems = 0
-        self._texts = 0
+        self._conversations = Conversations(Task.GENERIC)
         self._passed_over: list[str] = []
+        self._sides, self._left_out = delivered(_json_files(source))
 
     @classmethod
     def recognises(cls, source: Source) -> bool:
         """Whether one of the first JSON files holds conversations."""
-        return any(
-            isinstance(content, bytes) and _MARKS.search(content)
-            for _, content in source.read_many(_json_files(source)[:_LOOKED_AT])
-        )
+        files = [key for key in _json_files(source) if not PurePosixPath(key).name.startswith(_SIDECAR)]
+        return any(_looks_right(source, key) for key in files[:_LOOKED_AT])
 
     def notes(self) -> list[str]:
         """What was left out as a whole, in sentences; complete after :meth:`read`."""
-        notes = []
-        if self._systems:
-            notes.append(
-                f"{self._systems} samples bring a system message, which is left out: "
-                "the run's own system prompt is trained"
-            )
-        if self._texts:
-            notes.append(f"{self._texts} samples have no image and are trained as text")
+        notes = self._conversations.notes()
+        if self._left_out:
+            notes.append(f"left out, because a validation split is there: {short(self._left_out[:5])}")
         if self._passed_over:
             files = short(self._passed_over[:5])
             notes.append(f"{len(self._passed_over)} JSON files hold no conversations and are passed over: {files}")
@@ -89,131 +79,65 @@ class ChatReader:
 
     def read(self, task: Task) -> Iterator[Outcome]:
         """Every sample of every file, usable or not, in the order of the files' names."""
-        for key, content in self._source.read_many(_json_files(self._source)):
-            split = _split(key)
+        self._conversations = conversations = Conversations(task)
+        self._passed_over = []
+        for key, content in self._source.read_many(self._sides):
+            split = self._sides[key]
             if isinstance(content, Reject):
                 yield content.at(Place(file=key, line=1, split=split))
-            elif not _MARKS.search(content):
+            elif not _holds_conversations(content):
                 self._passed_over.append(key)
             else:
+                locate = _locator(self._source, key)
                 for line, value in json_lines(content):
-                    self._systems += _has_system_message(value)
-                    sample = _sample(self._source, task, Place(file=key, line=line, split=split), value)
-                    self._texts += isinstance(sample, Draft) and not sample.images and sample.video is None
-                    yield sample
+                    yield from conversations.samples(value, Place(file=key, line=line, split=split), locate)
 
 
 def _json_files(source: Source) -> list[str]:
-    return sorted(key for key in source.keys if key.lower().endswith(_SUFFIXES))
+    return sorted(
+        key
+        for key in source.keys
+        if key.lower().endswith(_SUFFIXES) and PurePosixPath(key).name.lower() not in _INDEXES
+    )
 
 
-def _has_system_message(value: Any) -> bool:
+def _looks_right(source: Source, key: str) -> bool:
     try:
-        return isinstance(value, Mapping) and any(role == "system" for role, _ in _turns(value))
+        return _holds_conversations(source.head(key, _HEAD))
     except Reject:
         return False
 
 
-def _split(key: str) -> Split | None:
-    stem = PurePosixPath(key).stem
-    if _TRAIN_NAMES.fullmatch(stem):
-        return "train"
-    return "validation" if _VALIDATION_NAMES.fullmatch(stem) else None
+def _holds_conversations(head: bytes) -> bool:
+    """Whether one of a file's first values is a conversation, or looks as if it was meant to be one."""
+    wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = head[:_HEAD].decode("utf-16" if wide else "utf-8-sig", errors="replace").lstrip()
+    if text.startswith("["):
+        return _begins_conversation(text[1:].lstrip())
+    return _begins_conversation(text) or any(map(_begins_conversation, text.split("\n", _FIRST_LINES)[1:_FIRST_LINES]))
 
 
-def _sample(source: Source, task: Task, place: Place, value: Any) -> Outcome:
-    images: list[str] = []
+def _begins_conversation(text: str) -> bool:
     try:
-        if isinstance(value, Reject):
-            raise value
-        if not isinstance(value, Mapping):
-            raise Reject("annotation-shape", f"the line is not an object: {short(value)}")
-        turns = [(role, content) for role, content in _turns(value) if role != "system"]
-        if [role for role, _ in turns] != ["user", "assistant"]:
-            roles = ", ".join(role for role, _ in turns) or "none"
-            raise Reject("several-turns", f"one user turn and one assistant turn are read, and there are: {roles}")
-        folder = PurePosixPath(place.file).parent.as_posix()
-        folders = _folders("" if folder == "." else folder)
-        images += [source.image_key(name, folders) for name in _named(value, turns, "image")]
-        video = _video(source, task, _named(value, turns, "video"), images, folders)
-        if not images and video is None and task is not Task.GENERIC:  # the other tasks ask about a picture
-            raise Reject("image-not-named", "the sample names no image")
-        asked, placeholders = _text(turns[0][1])
-        shown = len(images) + (video is not None)
-        if placeholders not in (0, shown):
-            raise Reject("annotation-shape", f"{placeholders} times <image> or <video> in the user's text, for {shown}")
-        prompt = fields.usable_text(asked, "content", empty="question-empty") if asked or task is Task.VQA else None
-        answered = fields.usable_text(_text(turns[1][1])[0], "content", empty="answer-empty")
-        return Draft(place=place, images=tuple(images), video=video, prompt=prompt, truth=_truth(task, answered))
-    except Reject as refusal:
-        return refusal.at(place, images)
+        return is_conversation(json.JSONDecoder().raw_decode(text.lstrip())[0])
+    except (ValueError, RecursionError):
+        return _MARKS.search(text) is not None
 
 
-def _folders(folder: str) -> list[str]:
+def _locator(source: Source, file: str) -> Locate:
+    """Finds what a file names: beside it, from the root, or in a folder ``images`` or ``videos`` beside it."""
+    parent = PurePosixPath(file).parent.as_posix()
+    folder = "" if parent == "." else parent
     below = [f"{folder}/{name}" if folder else name for name in ("images", "videos")]
-    return list(dict.fromkeys([folder, "", *below]))
+    folders = list(dict.fromkeys([folder, "", *below]))
+    found: dict[object, str] = {}
 
+    def locate(name: object) -> str:
+        if isinstance(name, str):
+            key = found.get(name)
+            if key is None:
+                key = found[name] = source.image_key(name, folders)
+            return key
+        return source.image_key(name, folders)
 
-def _video(source: Source, task: Task, named: list[Any], images: list[str], folders: list[str]) -> str | None:
-    """The key of a sample's video, which the task of videos has and no other."""
-    if not task.needs_video:
-        if named:
-            raise Reject("video", "the sample has a video")
-        return None
-    if images or len(named) != 1:
-        raise Reject("video-not-named", f"one video is shown, and there are {len(named)}, and {len(images)} images")
-    return source.image_key(named[0], folders)
-
-
-def _turns(value: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    turns = []
-    for message in fields.items(value, "conversations" if "messages" not in value else "messages", of="message"):
-        if not isinstance(message, Mapping):
-            raise Reject("annotation-shape", f"a message is not an object: {short(message)}")
-        said = message.get("role", message.get("from"))
-        role = _ROLES.get(said) if isinstance(said, str) else None
-        if role is None:
-            raise Reject("annotation-shape", f"a message's role is {short(said)}; known are user, assistant, system")
-        turns.append((role, message.get("content", message.get("value"))))
-    return turns
-
-
-def _text(content: Any) -> tuple[str, int]:
-    """A message's text without its image marks, and how many of them there were."""
-    parts = content if isinstance(content, list) else [content]
-    texts, images = [], 0
-    for part in parts:
-        if isinstance(part, Mapping) and part.get("type") in ("image", "image_url", "video"):
-            images += 1
-            continue
-        text = part.get("text") if isinstance(part, Mapping) else part
-        if not isinstance(text, str):
-            raise Reject("annotation-shape", f"a message's content is neither text nor image nor video: {short(part)}")
-        text, marks = _PLACEHOLDER.subn("", text)
-        texts.append(text)
-        images += marks
-    return "\n".join(texts).strip(), images
-
-
-def _named(value: Mapping[str, Any], turns: list[tuple[str, Any]], kind: str) -> list[Any]:
-    """The names of a sample's images or videos."""
-    named = value.get(f"{kind}s", value.get(kind))
-    if named is None:  # TRL allows the image to stand in the part itself
-        parts = [part for _, content in turns if isinstance(content, list) for part in content]
-        named = [part[kind] for part in parts if isinstance(part, Mapping) and kind in part]
-    if isinstance(named, str | Mapping):
-        named = [named]
-    if not isinstance(named, list):
-        raise Reject("annotation-shape", f"'{kind}s' is not a list: {short(named)}")
-    return [item.get("path") if isinstance(item, Mapping) else item for item in named]
-
-
-def _truth(task: Task, answered: str) -> dict[str, Any]:
-    if task is Task.GENERIC:
-        return {"text": answered}
-    answer = parse_answer(task, answered)
-    if answer.parsed is not None:
-        return answer.parsed
-    if task is Task.PHRASE_GROUNDING:
-        raise Reject("answer-unreadable", f"no answer for {task.value}: {answer.problem}")
-    return {"answer" if task is Task.VQA else "caption": answered}
+    return locate

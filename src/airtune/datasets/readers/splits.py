@@ -1,0 +1,57 @@
+"""Which side of the split a file belongs to, by its name and those of its folders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Final, Literal
+
+from airtune.datasets.record import Split
+
+_WORD: Final = re.compile(r"[a-z]+")
+_MEANS: Final[dict[str, Literal["train", "validation", "test"]]] = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "eval": "validation",
+    "evaluation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""Those that the Hugging Face hub knows, too."""
+
+
+def named_split(key: str) -> Literal["train", "validation", "test"] | None:
+    """The split that a file's name says, or else the nearest of its folders that says one.
+
+    It is a word of its own in the name: ``train-00000.jsonl``, ``my_val.json``, but not ``values.jsonl``.
+
+    Returns:
+        None where there is no such word, or where two contradict each other.
+    """
+    path = PurePosixPath(key.lower())
+    for part in (path.name.partition(".")[0], *(folder.name for folder in path.parents if folder.name)):
+        found = {_MEANS[word] for word in _WORD.findall(part) if word in _MEANS}
+        if found:
+            return found.pop() if len(found) == 1 else None
+    return None
+
+
+def delivered(keys: Iterable[str]) -> tuple[dict[str, Split | None], list[str]]:
+    """The side that each file is for, and the files that are for neither.
+
+    A test split is for validation where there is no other: beside a validation split it is left out, because whoever
+    delivers both wants to be judged on the test split later (and often ships it without answers).
+    """
+    named = {key: named_split(key) for key in keys}
+    spare = "validation" in named.values()
+    sides: dict[str, Split | None] = {
+        key: "validation" if split == "test" else split
+        for key, split in named.items()
+        if not (spare and split == "test")
+    }
+    return sides, [key for key in named if key not in sides]
