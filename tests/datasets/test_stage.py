@@ -64,7 +64,7 @@ def test_a_good_dataset_becomes_records_facts_and_a_report(folder: ViFolder, new
     facts = facts_of(run)
     assert facts["samples"] == facts["samples_found"] == result.facts["samples"] == 40
     assert facts["format"] == "vi"
-    assert facts["split"] == {"how": "delivered", "ratio": None}
+    assert facts["split"] == {"how": "delivered", "ratio": None, "borrowed": 0, "alike": 0, "loose": 0}
     assert facts["image_width"] == {"least": 64, "mean": 64.0, "median": 64, "p95": 64, "most": 64}
     assert facts["distinct_answers"] == 7
     assert run.store.read(layout.FINGERPRINT).decode().strip() == facts["fingerprint"]
@@ -121,7 +121,7 @@ def test_without_a_split_the_ratio_decides_by_content_and_groups_stay_whole(fold
     assert all(len(side) == 1 for side in sides.values())
     share = sum("validation" in side for side in sides.values()) / 60
     assert 0.2 < share < 0.6
-    assert facts_of(run)["split"] == {"how": "by content", "ratio": 0.4}
+    assert facts_of(run)["split"] == {"how": "by content", "ratio": 0.4, "borrowed": 0, "alike": 0, "loose": 0}
 
 
 def test_a_training_split_alone_gives_up_some_images_for_validation(folder: ViFolder, new_run: NewRun) -> None:

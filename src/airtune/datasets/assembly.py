@@ -9,7 +9,7 @@ sample the 16 bytes that tell it from others.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,17 +17,12 @@ from typing import TYPE_CHECKING, Any, Final
 from airtune.datasets.aside import Aside, AsideWriter
 from airtune.datasets.control_tokens import ControlTokens
 from airtune.datasets.draft import Draft, Outcome, Reject, SetAside
-from airtune.datasets.inspection import Inspected
-from airtune.datasets.record import SPLITS, Split, column_type
+from airtune.datasets.inspection import ImageFacts, Inspected
+from airtune.datasets.record import column_type
 from airtune.datasets.record_table import RecordTable, RecordWriter
 from airtune.datasets.samples import SAMPLE_COLUMNS, sample_of
-from airtune.datasets.split import (
-    SplitRule,
-    default_ratio,
-    fewest_for_validation,
-    groups_of,
-    split_by_content,
-)
+from airtune.datasets.sides import Sides, sides_of
+from airtune.datasets.split import SplitRule
 from airtune.datasets.spool import Spool
 from airtune.runspec.tasks import Task
 
@@ -65,6 +60,7 @@ def assemble(
     task: Task,
     user_prompt: str | None,
     ratio: float | None,
+    near: Sequence[Sequence[str]],
     controls: ControlTokens,
     folder: Path,
 ) -> Assembly:
@@ -76,6 +72,7 @@ def assemble(
         task: of the run.
         user_prompt: the user's text for samples that bring none; None leaves it empty.
         ratio: the share of images for validation where the dataset brings no split; None takes the default.
+        near: groups of images (by digest) that are nearly the same: where the split is made here, they stay together.
         controls: what must not stand in a text as it is.
         folder: where records.parquet and set-aside.jsonl are written; it exists.
     """
@@ -86,12 +83,14 @@ def assemble(
     samples = _Samples(folder / "samples.arrow")
     with AsideWriter(folder / "set-aside.jsonl") as aside:
         samples.fill(spool.chunks(), make, aside)
-    groups = groups_of(samples.shown())
-    sides, rule = _sides(spool.delivered, groups, ratio)
+    images = {facts.digest: facts for facts in inspected.values() if isinstance(facts, ImageFacts)}
+    sides = sides_of(
+        samples.shown(), samples.batches, images=images, alike=near, delivered=spool.delivered, ratio=ratio
+    )
     path = folder / "records.parquet"
-    _write(path, samples, groups, sides)
+    _write(path, samples, sides)
     samples.path.unlink()
-    return Assembly(RecordTable(path), aside.aside, rule, samples.scaled)
+    return Assembly(RecordTable(path), aside.aside, sides.rule, samples.scaled)
 
 
 class _Samples:
@@ -159,21 +158,7 @@ def _names(batch: pa.RecordBatch) -> np.ndarray[Any, Any]:
     return np.asarray(pc.utf8_slice_codeunits(batch["digest"], 0, _NAME).to_pylist(), dtype=f"S{_NAME}")
 
 
-def _sides(
-    delivered: set[Split | None], groups: dict[str, str], ratio: float | None
-) -> tuple[dict[str, Split] | None, SplitRule]:
-    """The side of each group where the dataset leaves it open (None where it was delivered)."""
-    if set(SPLITS) <= delivered:
-        return None, SplitRule("delivered", None)
-    sizes = Counter(groups.values())
-    share = ratio if ratio is not None else default_ratio(len(groups))
-    return (
-        split_by_content(sizes, share, fewest_for_validation(len(groups), ratio)),
-        SplitRule("by content", share),
-    )
-
-
-def _write(path: Path, samples: _Samples, groups: dict[str, str], sides: dict[str, Split] | None) -> None:
+def _write(path: Path, samples: _Samples, sides: Sides) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -183,8 +168,9 @@ def _write(path: Path, samples: _Samples, groups: dict[str, str], sides: dict[st
         with pa.OSFile(str(later), "wb") as file, _Stream(file) as validation:
             for batch in samples.batches():
                 table = pa.table(batch)
-                group = _mapped(table["group"], groups)
-                split = _mapped(group, sides) if sides is not None else pc.fill_null(table["split"], "train")
+                group = _mapped(table["group"], sides.groups)
+                delivered = pc.fill_null(table["split"], "train")
+                split = _mapped(group, sides.of_groups) if sides.of_groups is not None else delivered
                 table = table.set_column(table.schema.get_field_index("group"), "group", group)
                 table = table.set_column(table.schema.get_field_index("split"), "split", split)
                 table = table.append_column("id", naming.of(batch))
@@ -225,7 +211,7 @@ class _Stream:
             self._writer.close()
 
 
-def _mapped(column: Any, values: dict[str, Any]) -> Any:
+def _mapped(column: Any, values: Mapping[str, str]) -> Any:
     """The column with every text replaced by what it stands for; each distinct text is looked up once."""
     import pyarrow as pa
 

@@ -10,10 +10,12 @@ from typing import Any
 
 from airtune.datasets.assembly import Assembly, assemble
 from airtune.datasets.control_tokens import ControlTokens, tokens_of_model
+from airtune.datasets.duplicates import near_duplicates_of
 from airtune.datasets.expectations import Check, run_expectations
 from airtune.datasets.facts import facts_of
 from airtune.datasets.images import Images
-from airtune.datasets.inspection import Inspected, inspect
+from airtune.datasets.inspection import ImageFacts, Inspected, inspect
+from airtune.datasets.leakage import Leaks, leaks_of
 from airtune.datasets.progress import Meter, Say
 from airtune.datasets.readers.formats import Reader, reader_for
 from airtune.datasets.repeats import repeat_warnings
@@ -57,6 +59,8 @@ class Checked:
     Attributes:
         assembly: the samples, used and set aside.
         inspected: what became of every image.
+        near: groups of images (by digest) that are nearly the same.
+        leaks: what is in training and in validation.
         facts: see :func:`airtune.datasets.facts.facts_of`.
         checks: how the expectations went; none where there is no sample.
         verdict: what it amounts to.
@@ -65,6 +69,8 @@ class Checked:
 
     assembly: Assembly
     inspected: Inspected
+    near: Sequence[Sequence[str]]
+    leaks: Leaks
     facts: dict[str, Any]
     checks: Sequence[Check]
     verdict: Verdict
@@ -92,6 +98,7 @@ class Checked:
             "samples": self.facts["samples"],
             "set_aside": self.facts["set_aside"],
             "set_aside_by_reason": self.facts["set_aside_by_reason"],
+            "leaks": self.leaks.to_json(),
             "checks": [found.to_json() for found in self.checks],
         }
 
@@ -122,20 +129,23 @@ def check(asked: Asked, folder: Path, tell: Say) -> Checked:
     images = Images(asked.uri)
     meter = Meter("videos looked at" if spool.videos else "images looked at", tell)
     inspected = inspect(images, spool.images, meter, videos=spool.videos)
+    near = near_duplicates_of(found for found in inspected.values() if isinstance(found, ImageFacts))
     assembly = assemble(
         spool,
         inspected,
         task=asked.task,
         user_prompt=asked.user_prompt,
         ratio=asked.ratio,
+        near=near,
         controls=ControlTokens(tokens_of_model(asked.base_model) if asked.base_model is not None else ()),
         folder=folder,
     )
     shutil.rmtree(folder / "spool")
     facts = facts_of(assembly, inspected, root_uri=asked.uri, dataset_format=name, task=asked.task.value)
-    notes = [*_notes(reader, spool), *repeat_warnings(assembly.records, asked.task)]
+    leaks = leaks_of(assembly.records, near)
+    notes = [*_notes(reader, spool), *leaks.warnings, *repeat_warnings(assembly.records, asked.task)]
     checks, verdict = _judged(asked, assembly, facts, notes, len(files))
-    return Checked(assembly, inspected, facts, checks, verdict, images)
+    return Checked(assembly, inspected, near, leaks, facts, checks, verdict, images)
 
 
 def _judged(

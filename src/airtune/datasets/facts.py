@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections import Counter
@@ -29,7 +30,8 @@ def facts_of(
 
     Keys: ``root_uri``, ``format``, ``task``; ``samples``, ``images`` (distinct, by content; of a dataset of videos:
     videos) and both per split (``train_samples``, ``validation_images`` ...); ``samples_found`` = ``samples`` +
-    ``set_aside``; ``set_aside_share``, ``set_aside_by_reason``; ``split`` (``how``, ``ratio``);
+    ``set_aside``; ``set_aside_share``, ``set_aside_by_reason``; ``split`` (see
+    :class:`airtune.datasets.split.SplitRule`);
     ``answer_characters``, ``target_characters``, ``prompt_characters``, ``image_width``, ``image_height``,
     ``image_pixels`` (each ``least``, ``mean``, ``median``, ``p95``, ``most``); ``images_per_sample``;
     ``distinct_answers``, ``majority_answer`` (most frequent in training), ``majority_answer_share`` (of the
@@ -60,7 +62,7 @@ def facts_of(
         "set_aside": len(aside),
         "set_aside_share": set_aside_share(assembly),
         "set_aside_by_reason": dict(sorted(aside.by_reason.items())),
-        "split": {"how": assembly.rule.how, "ratio": assembly.rule.ratio},
+        "split": dataclasses.asdict(assembly.rule),
         "answer_characters": spread_of(counted.answer_characters),
         "target_characters": spread_of(counted.target_characters),
         "prompt_characters": spread_of(counted.prompt_characters),

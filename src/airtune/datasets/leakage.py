@@ -6,11 +6,12 @@ A split made here has none (see :mod:`airtune.datasets.split`); one that was del
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from airtune.datasets.record import SPLITS
+from airtune.datasets.record_table import RecordTable
 
 MOST_NAMED: Final = 100
 """Leaks of each kind that ``validation/result.json`` names; the counts are of all."""
@@ -85,6 +86,16 @@ class Leaks:
         }
 
 
+def leaks_of(records: RecordTable, near: Iterable[Sequence[str]]) -> Leaks:
+    """Find what is on both sides of a dataset's split.
+
+    Args:
+        records: all of them.
+        near: groups of digests that are nearly the same picture, see :mod:`airtune.datasets.duplicates`.
+    """
+    return leaks_between(_shown(records), near)
+
+
 def leaks_between(shown: Iterable[tuple[str, Sequence[str], Sequence[str]]], alike: Iterable[Sequence[str]]) -> Leaks:
     """Find what is on both sides.
 
@@ -105,6 +116,13 @@ def leaks_between(shown: Iterable[tuple[str, Sequence[str], Sequence[str]]], ali
         if one and other:
             near.append(Leak("near", one, other))
     return Leaks(tuple(sorted(exact, key=_by_name)), tuple(sorted(near, key=_by_name)))
+
+
+def _shown(records: RecordTable) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
+    for batch in records.batches(("split", "images", "image_digests", "video", "video_digest")):
+        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            split, images, digests, video, video_digest = row
+            yield (split, images, digests) if video is None else (split, [video], [video_digest])
 
 
 def _names(side: Mapping[str, set[str]], group: Sequence[str], without: set[str]) -> set[str]:
