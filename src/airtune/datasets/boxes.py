@@ -47,7 +47,7 @@ def read_boxes(bounds: object) -> list[list[float]]:
             alone, in either form, is taken too.
 
     Returns:
-        At least one ``[xmin, ymin, xmax, ymax]`` of finite numbers, in the units of the annotation and unchecked.
+        At least one ``[xmin, ymin, xmax, ymax]``, in the units of the annotation and unchecked.
 
     Raises:
         Reject: not such a list, or an empty one.
@@ -56,7 +56,7 @@ def read_boxes(bounds: object) -> list[list[float]]:
         raise Reject("box-shape", f"bounds is not a list: {short(bounds)}")
     if not bounds:
         raise Reject("box-empty", "the phrase has no box")
-    if all(_is_number(value) for value in bounds) or _are_corners(bounds):
+    if all(is_number(value) for value in bounds) or _are_corners(bounds):
         bounds = [bounds]
     return [_edges(box) for box in bounds]
 
@@ -98,20 +98,19 @@ def _edges(box: object) -> list[float]:
         raise Reject("box-shape", f"not a box: {short(box)}")
     if _are_corners(box):
         xs, ys = [float(x) for x, _ in box], [float(y) for _, y in box]
-        edges = [min(xs), min(ys), max(xs), max(ys)]
-        given = [*xs, *ys]
-    elif all(_is_number(value) for value in box):
-        edges = given = [float(value) for value in box]
-    else:
+        if not all(map(math.isfinite, (*xs, *ys))):
+            raise Reject("box-shape", f"a corner is not finite: {short(box)}")
+        return [min(xs), min(ys), max(xs), max(ys)]
+    if not all(is_number(value) for value in box):
         raise Reject("box-shape", f"not a box of four numbers: {short(box)}")
-    if not all(map(math.isfinite, given)):
-        raise Reject("box-shape", f"a bound is not a finite number: {short(box)}")
-    return edges
+    return [float(value) for value in box]
 
 
 def _box(edges: list[float], units: Units, size: tuple[int, int]) -> list[int]:
     left, top, right, bottom = edges
     width, height = size
+    if not all(map(math.isfinite, edges)):
+        raise Reject("box-shape", f"a bound is not a finite number: {edges}")
     if units == "fraction":
         if any(abs(edge) > _SURELY_PIXELS for edge in edges):
             raise Reject(
@@ -157,7 +156,8 @@ def _unit(edge: float, side: int) -> int:
     return (2 * fine * COORDINATE_RANGE + _FINE * side) // (2 * _FINE * side)
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether a value of a JSON text can be a coordinate."""
     # An integer of a thousand digits is JSON as well, and no float.
     return isinstance(value, float) or (type(value) is int and abs(value) < 2**53)
 
@@ -166,5 +166,5 @@ def _are_corners(value: object) -> bool:
     return (
         isinstance(value, list)
         and len(value) == _CORNERS
-        and all(isinstance(point, list) and len(point) == 2 and all(map(_is_number, point)) for point in value)
+        and all(isinstance(point, list) and len(point) == 2 and all(map(is_number, point)) for point in value)
     )

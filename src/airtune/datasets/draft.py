@@ -29,6 +29,7 @@ REMEDIES: Final = {
     "answer-empty": "write the answer, or delete the question",
     "answer-unreadable": "write the answer in the form of its task, as docs/datasets.md shows it",
     "several-turns": "write one question and one answer a sample; for vqa, questions that stand on their own",
+    "phrase-ambiguous": "rename one of the classes, so that neither name is part of the other",
     "phrase-missing": "copy the phrase letter by letter from the sentence",
     "box-shape": "write boxes as [xmin, ymin, xmax, ymax], or as four [x, y] corners",
     "box-in-pixels": "divide x by the image's width and y by its height",
@@ -166,6 +167,17 @@ def set_aside_lines(rows: Iterable[SetAside]) -> bytes:
 def writable(text: str) -> str:
     """The text without what cannot be written as UTF-8 or has no meaning in a text (control characters)."""
     return _CONTROL.sub(" ", _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text))
+
+
+def writable_value(value: Any) -> Any:
+    """The value of a JSON text with all its texts :func:`writable`."""
+    if isinstance(value, str):
+        return writable(value)
+    if isinstance(value, list):
+        return [writable_value(item) for item in value]
+    if isinstance(value, dict):
+        return {writable(key): writable_value(item) for key, item in value.items()}
+    return value
 
 
 def short(value: object, limit: int = 80) -> str:

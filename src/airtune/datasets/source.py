@@ -27,6 +27,7 @@ _OTHER_ARCHIVES: Final = (".7z", ".rar", ".gz", ".zst", ".xz", ".bz2")
 _READ_AT_ONCE: Final = 16
 _CHUNK: Final = 256
 _HEAD: Final = 64 * 1024
+_PART: Final = 4 * 1024 * 1024
 
 
 class Source:
@@ -91,6 +92,16 @@ class Source:
         """
         self._check_inside(key)
         return self._store.read_part(key, 0, length)
+
+    def parts(self, key: str, length: int = _PART) -> Iterator[bytes]:
+        """The content of one file from its beginning, ``length`` bytes at a time: for files of any size.
+
+        Raises:
+            Reject: a symbolic link leads out of the dataset.
+        """
+        self._check_inside(key)
+        for start in range(0, self.keys[key], length):
+            yield self._store.read_part(key, start, length)
 
     def _check_inside(self, key: str) -> None:
         if self._real_root is not None and not (self._real_root / key).resolve().is_relative_to(self._real_root):

@@ -82,6 +82,15 @@ def size(owner: Mapping[str, Any]) -> tuple[int, int] | None:
     return _pixels(owner, "width"), _pixels(owner, "height")
 
 
+def stated_size(owner: Mapping[str, Any]) -> tuple[int, int] | None:
+    """As :func:`size`; tools that do not know an image's size write 0 for both, which says nothing.
+
+    Raises:
+        Reject: as :func:`size`.
+    """
+    return None if owner.get("width") == 0 and owner.get("height") == 0 else size(owner)
+
+
 def _pixels(owner: Mapping[str, Any], key: str) -> int:
     value = _value(owner, key)
     if isinstance(value, float) and value.is_integer():

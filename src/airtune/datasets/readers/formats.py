@@ -9,6 +9,7 @@ from typing import ClassVar, Final, Protocol
 
 from airtune.datasets.draft import Outcome
 from airtune.datasets.readers.chat_jsonl import ChatReader
+from airtune.datasets.readers.coco import CocoReader
 from airtune.datasets.readers.vi import ViReader, looks_like_vi
 from airtune.datasets.source import WHERE, Source
 from airtune.errors import DataError, Problem, SettingsError
@@ -37,7 +38,7 @@ class Reader(Protocol):
         """Every sample, usable or not, in an order that depends on nothing but the files."""
 
 
-_ALL: Final[tuple[type[Reader], ...]] = (ViReader, ChatReader)
+_ALL: Final[tuple[type[Reader], ...]] = (ViReader, ChatReader, CocoReader)
 
 READERS: Final[dict[str, type[Reader]]] = {reader.name: reader for reader in _ALL}
 """By the name that ``format`` gives them."""
@@ -93,8 +94,7 @@ def _unknown(source: Source) -> DataError:
             f"no annotations in a format that airtune reads; there are {found}"
             + (f" in the folders {', '.join(sorted(folders)[:6])}" if folders else ""),
             value=source.uri,
-            allowed="a Vi export (training/ and validation/, or dump/, each with images/ and annotations/), or chat "
-            "JSONL (messages and images)",
+            allowed=", ".join(READERS),
             fix=f"name {source.uri}/{below[0]}" if below else "see docs/datasets.md for what each looks like",
         )
     )

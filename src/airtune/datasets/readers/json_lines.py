@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from airtune.datasets.draft import Reject, writable
+from airtune.datasets.draft import Reject, writable_value
 
 _ESCAPED_SURROGATE: Final = re.compile(rb"\\u(?:[dD][89a-fA-F]|00[01789])")
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -61,7 +61,7 @@ def _parsed(line: bytes) -> Any:
     except ValueError as error:
         return Reject("annotation-malformed", str(error)[:200])
     # Only an escape can bring in half a surrogate pair or a control character; nearly no line has one.
-    return _writable(value) if _ESCAPED_SURROGATE.search(line) else value
+    return writable_value(value) if _ESCAPED_SURROGATE.search(line) else value
 
 
 def _refuse(name: str) -> float:
@@ -81,13 +81,3 @@ def _deeper_than(value: Any, limit: int) -> bool:
         ]
         depth += 1
     return False
-
-
-def _writable(value: Any) -> Any:
-    if isinstance(value, str):
-        return writable(value)
-    if isinstance(value, list):
-        return [_writable(item) for item in value]
-    if isinstance(value, dict):
-        return {writable(key): _writable(item) for key, item in value.items()}
-    return value

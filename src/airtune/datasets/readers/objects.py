@@ -1,0 +1,101 @@
+"""The boxes of one annotation file, gathered by image.
+
+Files list their boxes in any order, and there may be millions of them: they are kept as numbers in arrays (44 bytes a
+box) and put in order once, at the end.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any
+
+from airtune.datasets.draft import Reject, short
+from airtune.datasets.sentences import truth_of
+
+_EDGES = 4
+
+
+class Objects:
+    """Boxes with their classes, by image; images and classes go by whatever the file calls them."""
+
+    def __init__(self) -> None:
+        self._images: dict[Hashable, int] = {}
+        self._classes: dict[Hashable, int] = {}
+        self._image = array("q")
+        self._class = array("i")
+        self._edges = array("d")
+        self._flaws: dict[int, Reject] = {}
+
+    def add(self, image: Hashable, of: Hashable, edges: Sequence[float]) -> None:
+        """One box, ``xmin, ymin, xmax, ymax``."""
+        images, classes = self._images, self._classes
+        self._edges.extend(edges)
+        self._image.append(images.setdefault(image, len(images)))
+        self._class.append(classes.setdefault(of, len(classes)))
+
+    def flaw(self, image: Hashable, refusal: Reject) -> None:
+        """Something of the image cannot be read, so that its other boxes are not the whole truth; the first counts."""
+        self._flaws.setdefault(self._images.setdefault(image, len(self._images)), refusal)
+
+    def see(self, image: Hashable) -> None:
+        """The image is annotated, if only as showing nothing."""
+        self._images.setdefault(image, len(self._images))
+
+    def by_image(self) -> Iterator[tuple[Hashable, Found]]:
+        """Every image with what was found of it, in the order in which the images were first named."""
+        import numpy as np
+
+        owners = np.frombuffer(self._image, dtype=np.int64) if self._image else np.empty(0, dtype=np.int64)
+        order = np.argsort(owners, kind="stable")
+        starts = np.searchsorted(owners[order], np.arange(len(self._images) + 1)).tolist()
+        names = list(self._classes)
+        for number, image in enumerate(self._images):
+            boxes: dict[Hashable, list[list[float]]] = {}
+            for row in order[starts[number] : starts[number + 1]].tolist():
+                edges = self._edges[_EDGES * row : _EDGES * (row + 1)].tolist()
+                boxes.setdefault(names[self._class[row]], []).append(edges)
+            yield image, Found(boxes, self._flaws.get(number))
+
+
+class Found:
+    """What a file says of one image.
+
+    Attributes:
+        boxes: by class, as the file calls it.
+        flaw: why they are not to be used, or None.
+    """
+
+    __slots__ = ("boxes", "flaw")
+
+    def __init__(self, boxes: dict[Hashable, list[list[float]]], flaw: Reject | None) -> None:
+        self.boxes = boxes
+        self.flaw = flaw
+
+    @property
+    def count(self) -> int:
+        """How many boxes there are."""
+        return sum(map(len, self.boxes.values()))
+
+    def truth(self, names: Mapping[Hashable, str | Reject]) -> dict[str, Any]:
+        """The truth of the image.
+
+        Args:
+            names: of the classes; two that have the same name are one class.
+
+        Raises:
+            Reject: there is a flaw, no box, or a class without a name.
+        """
+        if self.flaw is not None:
+            raise Reject(self.flaw.reason, self.flaw.message)
+        if not self.boxes:
+            raise Reject("no-object", "the image has no box")
+        by_name: dict[str, list[list[float]]] = {}
+        for called, boxes in self.boxes.items():
+            name = names.get(called)
+            if name is None:
+                raise Reject("annotation-shape", f"the class {short(called)} is not among the classes of the dataset")
+            if isinstance(name, Reject):
+                raise Reject(name.reason, name.message)
+            by_name.setdefault(name, []).extend(boxes)
+        return truth_of(by_name)

@@ -1,0 +1,98 @@
+"""Where detection formats keep things: which split a file's name tells of, and in which folders its images lie."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Final
+
+from airtune.datasets.draft import Reject
+from airtune.datasets.record import Split
+from airtune.datasets.source import Source
+
+IMAGE_SUFFIXES: Final = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".avif", ".heic",
+    ".heif",
+)  # fmt: skip
+"""Of files that are, or should be, images."""
+
+_WORDS: Final = re.compile(r"[a-z]+")
+_SPLIT_WORDS: Final[dict[str, Split]] = {
+    "train": "train",
+    "training": "train",
+    "trainset": "train",
+    **dict.fromkeys(("val", "valid", "validation", "valset", "dev", "eval", "test", "testing"), "validation"),
+}
+
+
+def split_of(key: str) -> Split | None:
+    """The split that a file's name, or else the nearest of its folders, tells of (``instances_val2017.json``).
+
+    A test split judges as a validation split does: airtune has one of the two.
+    """
+    path = PurePosixPath(key)
+    for name in (path.stem, *reversed(path.parent.parts)):
+        found = {_SPLIT_WORDS[word] for word in _WORDS.findall(name.lower()) if word in _SPLIT_WORDS}
+        if len(found) == 1:
+            return found.pop()
+    return None
+
+
+def is_image(key: str) -> bool:
+    """Whether the name says so."""
+    return key.lower().endswith(IMAGE_SUFFIXES)
+
+
+class ImageFolders:
+    """The folders of a dataset that hold images.
+
+    Args:
+        source: the dataset.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._folders = {key.rpartition("/")[0] for key in source.keys if is_image(key)}
+
+    def of(self, annotations: str, split: Split | None) -> list[str]:
+        """Where to look for the images that a file names, the likeliest first.
+
+        First the folder of the file itself and ``images`` (or ``JPEGImages``) beside it and beside its parents, then
+        all other folders. A folder whose name tells of the other split is left out.
+        """
+        near = self._near(annotations)
+        folders = [
+            folder
+            for folder in {*self._folders, *near}
+            if split is None or (found := split_of(f"{folder}/_") if folder else None) is None or found == split
+        ]
+        rank = {folder: place for place, folder in enumerate(near)}
+        return sorted(folders, key=lambda folder: (rank.get(folder, len(rank)), folder))
+
+    def _near(self, annotations: str) -> list[str]:
+        parents = [parent.as_posix() for parent in PurePosixPath(annotations).parents]
+        near = []
+        for parent in ("" if parent == "." else parent for parent in parents):
+            near += [parent, *(f"{parent}/{name}" if parent else name for name in ("images", "JPEGImages"))]
+        return near
+
+    def key(self, name: object, folders: Iterable[str]) -> str:
+        """The key of the image that an annotation calls ``name``, written with the slashes of any system.
+
+        Raises:
+            Reject: as :meth:`airtune.datasets.source.Source.image_key`.
+        """
+        if isinstance(name, str) and "\\" in name:
+            name = name.replace("\\", "/")
+        return self._source.image_key(name, folders)
+
+
+def refused(name: object) -> tuple[str, ...]:
+    """What to put on record as the image of a sample whose image was not found."""
+    return (name,) if isinstance(name, str) else ()
+
+
+def same(refusal: Reject) -> Reject:
+    """A new exception of the same content: one that is raised twice would keep its first trace."""
+    return Reject(refusal.reason, refusal.message)
