@@ -169,6 +169,12 @@ def test_annotations_of_images_that_are_not_listed_and_ids_used_twice_are_counte
     assert words[2:] == ["the id 2 is that of several images"] * 2
 
 
+def test_a_file_in_utf_16_is_read(coco: Coco) -> None:
+    coco.images("a.png")
+    (coco.root / "data.json").write_bytes(json.dumps(document(box()), indent=1).encode("utf-16"))
+    assert drafts(coco.read())[0].truth["sentence"] == "cat"
+
+
 def test_a_size_of_nothing_says_nothing(coco: Coco) -> None:
     coco.images("a.png")
     image = {"id": 1, "file_name": "a.png", "width": 0, "height": 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from airtune.datasets.archives import folder_of
 from airtune.datasets.draft import Reject, short
-from airtune.datasets.text_encoding import as_utf8
+from airtune.datasets.text_encoding import as_utf8, is_wide
 from airtune.datasets.unpacking import LITTER
 from airtune.errors import DataError, NotPermittedError, Problem, SettingsError
 from airtune.stores.base import MissingError, Store, check_key
@@ -93,15 +94,17 @@ class Source:
         self._check_inside(key)
         return self._store.read_part(key, 0, length)
 
-    def parts(self, key: str, length: int = _PART) -> Iterator[bytes]:
-        """The content of one file from its beginning, ``length`` bytes at a time: for files of any size.
+    def text_parts(self, key: str, length: int = _PART) -> Iterator[bytes]:
+        """The text of one annotation file of any size in UTF-8, about ``length`` bytes at a time.
 
         Raises:
-            Reject: a symbolic link leads out of the dataset.
+            Reject: a symbolic link leads out of the dataset, or the file is UTF-16 and broken.
         """
-        self._check_inside(key)
-        for start in range(0, self.keys[key], length):
-            yield self._store.read_part(key, start, length)
+        if is_wide(self.head(key, len(codecs.BOM_UTF32_LE))):
+            yield as_utf8(self.read(key))
+            return
+        for begin in range(0, self.keys[key], length):
+            yield self._store.read_part(key, begin, length)
 
     def _check_inside(self, key: str) -> None:
         if self._real_root is not None and not (self._real_root / key).resolve().is_relative_to(self._real_root):

@@ -68,6 +68,11 @@ def decoded(content: bytes) -> str:
         ) from error
 
 
+def is_wide(start: bytes) -> bool:
+    """Whether a file that begins with these four bytes is in UTF-16 or UTF-32."""
+    return _wide(start)[0] is not None
+
+
 def _wide(content: bytes) -> tuple[str | None, int]:
     """UTF-16 or UTF-32 by name, and where the text begins; None for everything else."""
     for mark, encoding in _MARKS:

@@ -27,10 +27,12 @@ from airtune.datasets.draft import Draft, Outcome, Place, Reject, short, writabl
 from airtune.datasets.readers import fields
 from airtune.datasets.readers.json_document import MalformedError, lists_of
 from airtune.datasets.readers.objects import Objects
-from airtune.datasets.readers.places import ImageFolders, is_image, refused, same, split_of
+from airtune.datasets.readers.places import ImageFolders, is_image, refused, same
+from airtune.datasets.readers.splits import delivered
 from airtune.datasets.record import Split
 from airtune.datasets.sentences import class_name
 from airtune.datasets.source import Source
+from airtune.datasets.text_encoding import as_utf8
 from airtune.runspec.tasks import Task
 
 NAME: Final = "coco"
@@ -43,7 +45,7 @@ _CAPTIONED: Final = {Task.FREEFORM: "caption", Task.GENERIC: "text"}
 
 def looks_like_coco(head: bytes) -> bool:
     """Whether a file that begins so is a COCO document."""
-    return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and bool(_LISTS.search(head) and _MARKS.search(head))
+    return head.lstrip().startswith(b"{") and bool(_LISTS.search(head) and _MARKS.search(head))
 
 
 class CocoReader:
@@ -58,6 +60,7 @@ class CocoReader:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._folders = ImageFolders(source)
+        self._sides, self._left_out = delivered(_json_files(source))
         self._crowds = 0
         self._passed_over: list[str] = []
 
@@ -69,6 +72,8 @@ class CocoReader:
     def notes(self) -> list[str]:
         """What was left out as a whole, in sentences; complete after :meth:`read`."""
         notes = []
+        if self._left_out:
+            notes.append(f"left out, because a validation split is there: {short(self._left_out[:5])}")
         if self._crowds:
             notes.append(f"{self._crowds} boxes around crowds (iscrowd) are left out: each is around many objects")
         if self._passed_over:
@@ -85,8 +90,8 @@ class CocoReader:
 
         The line of a sample's place is the number of its image in the list ``images``, counted from 1.
         """
-        for key in _json_files(self._source):
-            split = split_of(key)
+        self._crowds, self._passed_over = 0, []
+        for key, split in self._sides.items():
             try:
                 if not _is_coco(self._source, key):
                     self._passed_over.append(key)
@@ -137,7 +142,7 @@ class CocoReader:
 
 def _is_coco(source: Source, key: str) -> bool:
     try:
-        return looks_like_coco(source.head(key))
+        return looks_like_coco(as_utf8(source.head(key)))
     except Reject:
         return False
 
@@ -203,7 +208,7 @@ class _Document:
         """
         document = cls()
         take = {"images": document._image, "categories": document._category, "annotations": document._annotation}
-        for name, batch in lists_of(source.parts(key)):
+        for name, batch in lists_of(source.text_parts(key)):
             one = take.get(name)
             if one is not None:
                 for value in batch:

@@ -49,7 +49,7 @@ def lists_of(parts: Iterable[bytes]) -> Iterator[tuple[str, list[Any]]]:
     """The lists of a JSON object, in the order of the file.
 
     Args:
-        parts: the file, in pieces of any size.
+        parts: the file in UTF-8, in pieces of any size.
 
     Yields:
         A key of the object and some consecutive elements of its list; a long list comes in many batches, an empty one
@@ -102,8 +102,6 @@ class _Text:
         self._line = self._column = 0
         self._read_up = False
         self.want(4)
-        if self._held.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise self.malformed("the file is UTF-16, not UTF-8")
         if self._held.startswith(codecs.BOM_UTF8):
             self.position = len(codecs.BOM_UTF8)
 

@@ -1,13 +1,13 @@
-"""Where detection formats keep things: which split a file's name tells of, and in which folders its images lie."""
+"""Where detection formats keep their images."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Final
 
 from airtune.datasets.draft import Reject
+from airtune.datasets.readers.splits import named_split
 from airtune.datasets.record import Split
 from airtune.datasets.source import Source
 
@@ -17,26 +17,8 @@ IMAGE_SUFFIXES: Final = (
 )  # fmt: skip
 """Of files that are, or should be, images."""
 
-_WORDS: Final = re.compile(r"[a-z]+")
-_SPLIT_WORDS: Final[dict[str, Split]] = {
-    "train": "train",
-    "training": "train",
-    "trainset": "train",
-    **dict.fromkeys(("val", "valid", "validation", "valset", "dev", "eval", "test", "testing"), "validation"),
-}
-
-
-def split_of(key: str) -> Split | None:
-    """The split that a file's name, or else the nearest of its folders, tells of (``instances_val2017.json``).
-
-    A test split judges as a validation split does: airtune has one of the two.
-    """
-    path = PurePosixPath(key)
-    for name in (path.stem, *reversed(path.parent.parts)):
-        found = {_SPLIT_WORDS[word] for word in _WORDS.findall(name.lower()) if word in _SPLIT_WORDS}
-        if len(found) == 1:
-            return found.pop()
-    return None
+_ALSO: Final = {"train": None, "validation": "test"}
+"""A test split may be what is used for validation."""
 
 
 def is_image(key: str) -> bool:
@@ -64,11 +46,11 @@ class ImageFolders:
         near = self._near(annotations)
         folders = [
             folder
-            for folder in {*self._folders, *near}
-            if split is None or (found := split_of(f"{folder}/_") if folder else None) is None or found == split
+            for folder in self._folders
+            if split is None or named_split(f"{folder}/.") in (None, split, _ALSO[split])
         ]
         rank = {folder: place for place, folder in enumerate(near)}
-        return sorted(folders, key=lambda folder: (rank.get(folder, len(rank)), folder))
+        return sorted(folders, key=lambda folder: (rank.get(folder, len(rank)), folder)) or near[:1]
 
     def _near(self, annotations: str) -> list[str]:
         parents = [parent.as_posix() for parent in PurePosixPath(annotations).parents]
