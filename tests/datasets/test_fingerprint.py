@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from airtune.datasets.fingerprint import fingerprint, sample_digest
 
 
@@ -27,3 +34,16 @@ def test_everything_that_is_learnt_changes_the_digest_of_a_sample() -> None:
     assert sample_digest(task="t", image_digests=[], prompt="", truth={"a": 1, "b": 2}) == sample_digest(
         task="t", image_digests=[], prompt="", truth={"b": 2, "a": 1}
     )
+
+
+TRUTHS = st.dictionaries(
+    st.text(max_size=4), st.text(max_size=6) | st.lists(st.integers(0, 1024), max_size=4), max_size=3
+)
+
+
+@given(st.text(max_size=9), TRUTHS)
+def test_the_digest_is_that_of_the_sample_as_minified_json_with_its_keys_in_order(prompt: str, truth: Any) -> None:
+    content = [1, "vqa", ["aa"], None, prompt, truth]
+    text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    digest = sample_digest(task="vqa", image_digests=["aa"], prompt=prompt, truth=truth)
+    assert digest == hashlib.sha256(text.encode()).hexdigest()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from airtune.datasets.control_tokens import ControlTokens
 from airtune.datasets.draft import Reject
 from airtune.datasets.trained_text import trained_text
-from airtune.runspec.answers import parse_answer
+from airtune.runspec.answers import build_target, parse_answer
 from airtune.runspec.tasks import Task
 
 CONTROLS = ControlTokens()
@@ -72,3 +72,19 @@ def test_whatever_the_answer_is_its_target_says_exactly_the_truth(answer: str, t
     assert list(text.truth) == [key]
     assert len(text.truth[key]) == len(answer) + text.escaped // 2
     assert parse_answer(task, text.target).parsed == text.truth
+
+
+@given(st.sampled_from([Task.VQA, Task.FREEFORM]), st.text(max_size=12), st.none() | st.text(max_size=5))
+def test_plain_answers_go_a_short_way_to_the_same_text(task: Task, said: str, prompt: str | None) -> None:
+    truth = {"answer" if task is Task.VQA else "caption": said}
+    assume(said.strip())
+    escaped = CONTROLS.escape_all(truth)[0]
+    built = build_target(task, escaped)
+    try:
+        text = trained_text(task, prompt, truth, CONTROLS)
+    except Reject:
+        assert parse_answer(task, built.text).parsed != escaped
+        return
+    assert (text.target, text.replaced) == built
+    assert text.truth == parse_answer(task, built.text).parsed
+    assert text.prompt == (None if prompt is None else CONTROLS.escape(prompt)[0])

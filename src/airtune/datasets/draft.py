@@ -159,11 +159,6 @@ class Reject(Exception):  # noqa: N818 - it never leaves the readers, which turn
         return SetAside(place=place, reason=self.reason, message=self.message, images=tuple(images))
 
 
-def set_aside_lines(rows: Iterable[SetAside]) -> bytes:
-    """The content of ``dataset/set-aside.jsonl``."""
-    return "".join(json.dumps(row.to_json(), ensure_ascii=False) + "\n" for row in rows).encode("utf-8")
-
-
 def writable(text: str) -> str:
     """The text without what cannot be written as UTF-8 or has no meaning in a text (control characters)."""
     return _CONTROL.sub(" ", _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
+
+import orjson
 
 _VERSION: Final = 1
 
@@ -15,8 +16,7 @@ def sample_digest(
 ) -> str:
     """sha256 (hex) of what a sample is: task, images or video by content, prompt and truth."""
     content = [_VERSION, task, list(image_digests), video, prompt, truth]
-    text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def fingerprint(digests: Iterable[str]) -> str:

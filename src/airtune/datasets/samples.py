@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any, Final
+
+import orjson
 
 from airtune.datasets.boxes import finish
 from airtune.datasets.control_tokens import ControlTokens
@@ -78,7 +79,7 @@ def sample_of(
         draft.video,
         text.prompt if text.prompt is not None else user_prompt or "",
         text.target,
-        json.dumps(text.truth, ensure_ascii=False, separators=(",", ":")),
+        orjson.dumps(text.truth).decode(),
         facts[0].digest if facts else hashlib.sha256(own.encode()).hexdigest(),
         facts[0].width if facts else 0,
         facts[0].height if facts else 0,

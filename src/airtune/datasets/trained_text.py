@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from airtune.datasets.control_tokens import ControlTokens
 from airtune.datasets.draft import Reject, short
 from airtune.errors import DataError
 from airtune.runspec.answers import build_target, clean, parse_answer
 from airtune.runspec.tasks import Task
+
+_MEANINGFUL: Final = re.compile(r'["\\<`\x00-\x1f\x7f\ud800-\udfff]')
+"""What is escaped in JSON, or read as a tag or a fence."""
+
+_PLAIN_FORMS: Final = {
+    Task.VQA: ("answer", '{"vqa":{"answer":"', '"}}'),
+    Task.FREEFORM: ("caption", '{"freeform":{"caption":"', '"}}'),
+    Task.VIDEO_FREEFORM: ("caption", '{"freeform":{"caption":"', '"}}'),
+}
+"""By task, the key of its truth, and what stands before and after the text in its target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,9 @@ def trained_text(task: Task, prompt: str | None, truth: Mapping[str, Any], contr
     Raises:
         Reject: no answer can be made of the truth, or what a reader would make of the answer is not the truth.
     """
+    quick = _plain_text(task, prompt, truth, controls)
+    if quick is not None:
+        return quick
     repeated = 0
     if task is Task.PHRASE_GROUNDING:
         truth, repeated = _distinct_boxes(truth)
@@ -62,6 +76,27 @@ def trained_text(task: Task, prompt: str | None, truth: Mapping[str, Any], contr
     if escaped:
         content = _cleaned(truth)
     return TrainedText(prompt, target, read_back, content, replaced, escaped, repeated)
+
+
+def _plain_text(
+    task: Task, prompt: str | None, truth: Mapping[str, Any], controls: ControlTokens
+) -> TrainedText | None:
+    """What :func:`trained_text` would find where the answer is one text in which nothing has a meaning of its own.
+
+    Most answers are such, and of a million samples each microsecond is a second.
+    """
+    form = _PLAIN_FORMS.get(task)
+    if form is None or len(truth) != 1:
+        return None
+    name, begin, end = form
+    text = truth.get(name)
+    if type(text) is not str or not text.strip() or _MEANINGFUL.search(text) or controls.escape(text)[1]:
+        return None
+    escaped = 0
+    if prompt is not None:
+        prompt, escaped = controls.escape(prompt)
+    read_back = {name: text}
+    return TrainedText(prompt, f"{begin}{text}{end}", read_back, read_back, 0, escaped, 0)
 
 
 def _target(task: Task, truth: Mapping[str, Any]) -> tuple[str, int, dict[str, Any]]:
