@@ -16,6 +16,7 @@ from PIL import Image
 
 from airtune.datasets.assembly import assemble
 from airtune.datasets.control_tokens import ControlTokens
+from airtune.datasets.crew import Crew
 from airtune.datasets.draft import REMEDIES, SetAside
 from airtune.datasets.facts import facts_of
 from airtune.datasets.images import Images
@@ -23,7 +24,7 @@ from airtune.datasets.inspection import inspect
 from airtune.datasets.readers.formats import reader_for
 from airtune.datasets.record import read_records, write_records
 from airtune.datasets.source import Source
-from airtune.datasets.spool import Spool
+from airtune.datasets.spool import Spool, outcomes_of
 from airtune.runspec.prompts import user_prompt
 from airtune.runspec.tasks import Task
 
@@ -112,7 +113,7 @@ def test_no_annotation_however_broken_gives_a_traceback_and_the_counts_close(
         (Path(work) / "spool").mkdir()
         spool = Spool(Path(work) / "spool", reader.images())
         spool.fill(outcomes)
-        assert [row for chunk in spool.chunks() for row in chunk] == outcomes
+        assert [row for chunk in spool.chunks for row in outcomes_of(chunk)] == outcomes
         inspected = inspect(Images(source.uri), spool.images)
         assembly = assemble(
             spool,
@@ -120,8 +121,10 @@ def test_no_annotation_however_broken_gives_a_traceback_and_the_counts_close(
             task=task,
             user_prompt=user_prompt(task),
             ratio=None,
+            near=(),
             controls=CONTROLS,
             folder=Path(work),
+            crew=Crew(0),
         )
         records = list(assembly.records.records())
         assert len(assembly.records) + len(assembly.aside) == len(outcomes)

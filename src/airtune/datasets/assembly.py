@@ -9,28 +9,28 @@ sample the 16 bytes that tell it from others.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from airtune.datasets.aside import Aside, AsideWriter
 from airtune.datasets.control_tokens import ControlTokens
-from airtune.datasets.draft import Draft, Outcome, Reject, SetAside
+from airtune.datasets.crew import Crew
 from airtune.datasets.inspection import ImageFacts, Inspected
-from airtune.datasets.record import column_type
 from airtune.datasets.record_table import RecordTable, RecordWriter
-from airtune.datasets.samples import SAMPLE_COLUMNS, sample_of
+from airtune.datasets.samples import Chunk, Made, make_samples
 from airtune.datasets.sides import Sides, sides_of
 from airtune.datasets.split import SplitRule
-from airtune.datasets.spool import Spool
+from airtune.datasets.spool import Spool, keys_of
 from airtune.runspec.tasks import Task
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-Make = Callable[[Draft], tuple[tuple[Any, ...], bool]]
+WORTH_SPREADING: Final = 20_000
+"""Samples from which on several processes make them."""
 
 _NAME: Final = 16
 """Characters of its digest that name a sample."""
@@ -63,6 +63,7 @@ def assemble(
     near: Sequence[Sequence[str]],
     controls: ControlTokens,
     folder: Path,
+    crew: Crew,
 ) -> Assembly:
     """Make records of all samples that can be trained.
 
@@ -75,63 +76,47 @@ def assemble(
         near: groups of images (by digest) that are nearly the same: where the split is made here, they stay together.
         controls: what must not stand in a text as it is.
         folder: where records.parquet and set-aside.jsonl are written; it exists.
+        crew: who does the work.
     """
 
-    def make(draft: Draft) -> tuple[tuple[Any, ...], bool]:
-        return sample_of(draft, inspected, task, user_prompt, controls)
+    def jobs() -> Iterator[Chunk]:
+        for path in spool.chunks:
+            yield Chunk(path, {key: inspected[key] for key in keys_of(path)}, task, user_prompt, controls)
 
-    samples = _Samples(folder / "samples.arrow")
+    samples = _Samples()
     with AsideWriter(folder / "set-aside.jsonl") as aside:
-        samples.fill(spool.chunks(), make, aside)
+        for made in crew.each(make_samples, jobs(), spread=spool.samples >= WORTH_SPREADING):
+            samples.add(made)
+            for row in made.aside:
+                aside.add(row)
     images = {facts.digest: facts for facts in inspected.values() if isinstance(facts, ImageFacts)}
     sides = sides_of(
         samples.shown(), samples.batches, images=images, alike=near, delivered=spool.delivered, ratio=ratio
     )
     path = folder / "records.parquet"
     _write(path, samples, sides)
-    samples.path.unlink()
     return Assembly(RecordTable(path), aside.aside, sides.rule, samples.scaled)
 
 
 class _Samples:
-    """Records without their ids, in the order of the reader, in a file of arrow."""
+    """Records without their ids, in the order of the reader, in files of arrow."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self) -> None:
+        self._paths: list[Path] = []
         self.scaled = 0
 
-    def fill(self, chunks: Iterable[list[Outcome]], make: Make, aside: AsideWriter) -> None:
-        import pyarrow as pa
-
-        schema = pa.schema([(name, column_type(name)) for name in SAMPLE_COLUMNS])
-        with pa.OSFile(str(self.path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
-            for chunk in chunks:
-                rows = self._rows(chunk, make, aside)
-                if rows:
-                    columns = zip(SAMPLE_COLUMNS, zip(*rows, strict=True), strict=True)
-                    arrays = [pa.array(values, column_type(name)) for name, values in columns]
-                    writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
-
-    def _rows(self, chunk: list[Outcome], make: Make, aside: AsideWriter) -> list[tuple[Any, ...]]:
-        rows = []
-        for outcome in chunk:
-            if isinstance(outcome, SetAside):
-                aside.add(outcome)
-                continue
-            try:
-                row, scaled = make(outcome)
-            except Reject as refusal:
-                aside.add(refusal.at(outcome.place, outcome.images))
-                continue
-            rows.append(row)
-            self.scaled += scaled
-        return rows
+    def add(self, made: Made) -> None:
+        """Take what was made of the next chunk."""
+        self.scaled += made.scaled
+        if made.samples is not None:
+            self._paths.append(made.samples)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
-        with pa.OSFile(str(self.path), "rb") as file, pa.ipc.open_stream(file) as reader:
-            yield from reader
+        for path in self._paths:
+            with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
+                yield from reader
 
     def shown(self) -> Iterator[list[str]]:
         """What must not stand on both sides of a split: images or video, by content; of text alone the text."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from airtune.datasets.assembly import Assembly, assemble
 from airtune.datasets.control_tokens import ControlTokens, tokens_of_model
+from airtune.datasets.crew import Crew
 from airtune.datasets.duplicates import near_duplicates_of
 from airtune.datasets.expectations import Check, run_expectations
 from airtune.datasets.facts import facts_of
@@ -130,16 +131,18 @@ def check(asked: Asked, folder: Path, tell: Say) -> Checked:
     meter = Meter("videos looked at" if spool.videos else "images looked at", tell)
     inspected = inspect(images, spool.images, meter, videos=spool.videos)
     near = near_duplicates_of(found for found in inspected.values() if isinstance(found, ImageFacts))
-    assembly = assemble(
-        spool,
-        inspected,
-        task=asked.task,
-        user_prompt=asked.user_prompt,
-        ratio=asked.ratio,
-        near=near,
-        controls=ControlTokens(tokens_of_model(asked.base_model) if asked.base_model is not None else ()),
-        folder=folder,
-    )
+    with Crew() as crew:
+        assembly = assemble(
+            spool,
+            inspected,
+            task=asked.task,
+            user_prompt=asked.user_prompt,
+            ratio=asked.ratio,
+            near=near,
+            controls=ControlTokens(tokens_of_model(asked.base_model) if asked.base_model is not None else ()),
+            folder=folder,
+            crew=crew,
+        )
     shutil.rmtree(folder / "spool")
     facts = facts_of(assembly, inspected, root_uri=asked.uri, dataset_format=name, task=asked.task.value)
     leaks = leaks_of(assembly.records, near)

@@ -154,6 +154,9 @@ class Reject(Exception):  # noqa: N818 - it never leaves the readers, which turn
         self.reason = reason
         self.message = message
 
+    def __reduce__(self) -> tuple[type[Reject], tuple[str, str]]:
+        return type(self), (self.reason, self.message)  # it goes from one process to another
+
     def at(self, place: Place, images: Iterable[str] = ()) -> SetAside:
         """The sample at ``place``, set aside for this reason."""
         return SetAside(place=place, reason=self.reason, message=self.message, images=tuple(images))

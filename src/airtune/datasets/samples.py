@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
 from airtune.datasets.boxes import finish
 from airtune.datasets.control_tokens import ControlTokens
-from airtune.datasets.draft import Draft, Reject
+from airtune.datasets.draft import Draft, Reject, SetAside
 from airtune.datasets.fingerprint import sample_digest
 from airtune.datasets.inspection import ImageFacts, Inspected, check_size
+from airtune.datasets.record import column_type
+from airtune.datasets.spool import outcomes_of
 from airtune.datasets.trained_text import trained_text
 from airtune.datasets.videos import VideoFacts
 from airtune.runspec.tasks import Task
@@ -40,6 +44,71 @@ SAMPLE_COLUMNS: Final = (
 )
 """A record but for its id. ``split`` is as delivered (None: left open), and ``group`` is the first image's digest, or
 the video's, or that of the prompt where nothing is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Outcomes from which samples are to be made, with all that is needed for it in another process.
+
+    Attributes:
+        path: the outcomes, see :mod:`airtune.datasets.spool`.
+        inspected: what became of the images that they name.
+        task: of the run.
+        user_prompt: the user's text for samples that bring none; None leaves it empty.
+        controls: what must not stand in a text as it is.
+    """
+
+    path: Path
+    inspected: Inspected
+    task: Task
+    user_prompt: str | None
+    controls: ControlTokens
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What became of a chunk.
+
+    Attributes:
+        samples: a file of arrow with the columns :data:`SAMPLE_COLUMNS`; None where there is none.
+        aside: what was set aside, in its order.
+        scaled: samples whose image is the annotated one at another size.
+    """
+
+    samples: Path | None
+    aside: list[SetAside]
+    scaled: int
+
+
+def make_samples(chunk: Chunk) -> Made:
+    """Make samples of outcomes; the outcomes are removed from the disk."""
+    rows, aside, scaled_images = [], [], 0
+    for outcome in outcomes_of(chunk.path):
+        if isinstance(outcome, SetAside):
+            aside.append(outcome)
+            continue
+        try:
+            row, scaled = sample_of(outcome, chunk.inspected, chunk.task, chunk.user_prompt, chunk.controls)
+        except Reject as refusal:
+            aside.append(refusal.at(outcome.place, outcome.images))
+            continue
+        rows.append(row)
+        scaled_images += scaled
+    chunk.path.unlink()
+    if not rows:
+        return Made(None, aside, 0)
+    path = chunk.path.with_suffix(".arrow")
+    _write(path, rows)
+    return Made(path, aside, scaled_images)
+
+
+def _write(path: Path, rows: list[tuple[Any, ...]]) -> None:
+    import pyarrow as pa
+
+    columns = zip(SAMPLE_COLUMNS, zip(*rows, strict=True), strict=True)
+    table = pa.table({name: pa.array(values, column_type(name)) for name, values in columns})
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
 
 
 def sample_of(

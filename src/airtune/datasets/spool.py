@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -13,23 +14,40 @@ from typing import Any, Final
 from airtune.datasets.draft import Draft, Outcome, Place, SetAside
 from airtune.datasets.record import Split
 
-OUTCOMES_IN_CHUNK: Final = 2000
+OUTCOMES_IN_CHUNK: Final = 4000
 
-_OF_PLACE: Final = tuple(field.name for field in dataclasses.fields(Place))
-_OF_DRAFT: Final = tuple(field.name for field in dataclasses.fields(Draft) if field.name != "place")
-_OF_ASIDE: Final = tuple(field.name for field in dataclasses.fields(SetAside) if field.name != "place")
+_OF_PLACE: Final = tuple(entry.name for entry in dataclasses.fields(Place))
+_OF_DRAFT: Final = tuple(entry.name for entry in dataclasses.fields(Draft) if entry.name != "place")
+_OF_ASIDE: Final = tuple(entry.name for entry in dataclasses.fields(SetAside) if entry.name != "place")
 _place, _draft, _aside = attrgetter(*_OF_PLACE), attrgetter(*_OF_DRAFT), attrgetter(*_OF_ASIDE)
 
 
-class Spool:
-    """The outcomes of a reader, in their order, and what is to be known of them as a whole.
+@dataclass(slots=True)
+class Spooled:
+    """Some outcomes on disk, and what is to be known of them as a whole.
 
     Attributes:
+        chunks: their files, in their order.
         samples: how many outcomes there are, usable or not.
         images: keys of all images that usable samples name.
         videos: keys of all their videos.
+        named: keys that those name which were set aside.
         delivered: the splits that the dataset brings (None: one that it leaves open). What was set aside counts: a
             validation split that is all broken is no reason to make another.
+    """
+
+    chunks: list[Path] = field(default_factory=list)
+    samples: int = 0
+    images: set[str] = field(default_factory=set)
+    videos: set[str] = field(default_factory=set)
+    named: set[str] = field(default_factory=set)
+    delivered: set[Split | None] = field(default_factory=set)
+
+
+class Spool(Spooled):
+    """All outcomes of a reader, in their order.
+
+    Attributes:
         lone: image files that no sample names.
     """
 
@@ -40,12 +58,8 @@ class Spool:
             folder: where the chunks go; it exists and is empty.
             files: keys of the files that are, or should be, images.
         """
-        self._folder = folder
-        self._chunks = 0
-        self.samples = 0
-        self.images: set[str] = set()
-        self.videos: set[str] = set()
-        self.delivered: set[Split | None] = set()
+        super().__init__()
+        self.folder = folder
         self.lone = set(files)
 
     def fill(self, outcomes: Iterable[Outcome], progress: Callable[[int], None] | None = None) -> None:
@@ -55,29 +69,66 @@ class Spool:
             outcomes: samples, usable or not.
             progress: told now and then how many there are.
         """
-        rest = iter(outcomes)
-        while chunk := list(islice(rest, OUTCOMES_IN_CHUNK)):
-            self._path(self._chunks).write_bytes(pickle.dumps([_packed(outcome) for outcome in chunk], protocol=5))
-            self._chunks += 1
-            self.samples += len(chunk)
-            for outcome in chunk:
-                self.delivered.add(outcome.place.split)
-                self.lone.difference_update(outcome.images)
-                if isinstance(outcome, Draft):
-                    self.images.update(outcome.images)
-                    if outcome.video is not None:
-                        self.videos.add(outcome.video)
+        for part in spooled(outcomes, self.folder / "whole"):
+            self.add(part)
             if progress is not None:
                 progress(self.samples)
 
-    def chunks(self) -> Iterator[list[Outcome]]:
-        """The outcomes, some thousand at a time."""
-        for number in range(self._chunks):
-            # Written above by this very process, in a folder of its own.
-            yield [_unpacked(packed) for packed in pickle.loads(self._path(number).read_bytes())]  # noqa: S301
+    def add(self, part: Spooled) -> None:
+        """Take what was spooled elsewhere, behind what is there already."""
+        self.chunks += part.chunks
+        self.samples += part.samples
+        self.images |= part.images
+        self.videos |= part.videos
+        self.delivered |= part.delivered
+        self.lone -= part.images
+        self.lone -= part.named
 
-    def _path(self, number: int) -> Path:
-        return self._folder / f"{number:06}.outcomes"
+
+def spooled(outcomes: Iterable[Outcome], stem: Path) -> Iterator[Spooled]:
+    """Put outcomes on disk, a chunk at a time.
+
+    Args:
+        outcomes: samples, usable or not.
+        stem: how the chunks' names begin; other chunks must have other stems.
+
+    Yields:
+        Each chunk by itself.
+    """
+    rest = iter(outcomes)
+    number = 0
+    while chunk := list(islice(rest, OUTCOMES_IN_CHUNK)):
+        part = Spooled(samples=len(chunk))
+        for outcome in chunk:
+            part.delivered.add(outcome.place.split)
+            if isinstance(outcome, SetAside):
+                part.named.update(outcome.images)
+                continue
+            part.images.update(outcome.images)
+            if outcome.video is not None:
+                part.videos.add(outcome.video)
+        path = stem.with_name(f"{stem.name}-{number:06}.outcomes")
+        with path.open("wb") as file:
+            pickle.dump(sorted(part.images | part.videos), file, protocol=5)
+            pickle.dump([_packed(outcome) for outcome in chunk], file, protocol=5)
+        part.chunks.append(path)
+        yield part
+        number += 1
+
+
+def keys_of(chunk: Path) -> list[str]:
+    """The images and videos that the usable samples of a chunk name."""
+    with chunk.open("rb") as file:
+        keys: list[str] = pickle.load(file)  # noqa: S301  written by spooled(), in a folder of our own
+    return keys
+
+
+def outcomes_of(chunk: Path) -> list[Outcome]:
+    """The outcomes of a chunk."""
+    with chunk.open("rb") as file:
+        pickle.load(file)  # noqa: S301  as above
+        packed: Sequence[tuple[Any, ...]] = pickle.load(file)  # noqa: S301
+    return [_unpacked(each) for each in packed]
 
 
 def _packed(outcome: Outcome) -> tuple[Any, ...]:
