@@ -17,6 +17,7 @@ from airtune.datasets.facts import facts_of
 from airtune.datasets.images import Images
 from airtune.datasets.inspection import ImageFacts, Inspected, inspect
 from airtune.datasets.leakage import Leaks, leaks_of
+from airtune.datasets.lost_characters import lost_character_warnings
 from airtune.datasets.progress import Meter, Say
 from airtune.datasets.readers.formats import Reader, reader_for
 from airtune.datasets.repeats import repeat_warnings
@@ -147,6 +148,7 @@ def check(asked: Asked, folder: Path, tell: Say) -> Checked:
     facts = facts_of(assembly, inspected, root_uri=asked.uri, dataset_format=name, task=asked.task.value)
     leaks = leaks_of(assembly.records, near)
     notes = [*_notes(reader, spool), *leaks.warnings, *repeat_warnings(assembly.records, asked.task)]
+    notes += lost_character_warnings(assembly.records)
     checks, verdict = _judged(asked, assembly, facts, notes, len(files))
     return Checked(assembly, inspected, near, leaks, facts, checks, verdict, images)
 
