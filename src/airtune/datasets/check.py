@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from airtune.datasets.assembly import Assembly, assemble
 from airtune.datasets.control_tokens import ControlTokens, tokens_of_model
 from airtune.datasets.crew import Crew
+from airtune.datasets.drift import Drift
 from airtune.datasets.duplicates import near_duplicates_of
 from airtune.datasets.expectations import Check, run_expectations
 from airtune.datasets.facts import facts_of
@@ -67,6 +69,7 @@ class Checked:
         checks: how the expectations went; none where there is no sample.
         verdict: what it amounts to.
         images: where the images are.
+        drift: how it differs from the champion's dataset; None where there is none to compare with.
     """
 
     assembly: Assembly
@@ -77,6 +80,24 @@ class Checked:
     checks: Sequence[Check]
     verdict: Verdict
     images: Images
+    drift: Drift | None = None
+
+    def compared(self, drift: Drift | None, why_not: str | None) -> Checked:
+        """The same, with what a comparison has shown: what drifted much is a warning, the rest a note.
+
+        Args:
+            drift: how it differs from an earlier dataset; None where it was not compared.
+            why_not: why there was no comparison, if that is worth a note.
+        """
+        warnings, notes = list(self.verdict.warnings), list(self.verdict.notes)
+        if drift is not None:
+            notes.append(drift.words)
+            for each in drift.drifted:
+                (warnings if each.level == "much" else notes).append(f"since {drift.before.name}, {each.words}")
+        elif why_not is not None:
+            notes.append(why_not)
+        verdict = dataclasses.replace(self.verdict, warnings=tuple(warnings), notes=tuple(notes))
+        return dataclasses.replace(self, drift=drift, verdict=verdict)
 
     def page(self, title: str) -> str:
         """The report as one HTML page."""
