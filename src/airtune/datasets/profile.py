@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from airtune.datasets.expectations import answer_of
+from airtune.datasets.record_batch import answer_of
 from airtune.datasets.shift import UNCOUNTED
 from airtune.errors import DataError, Problem
 from airtune.runspec.answers import COORDINATE_RANGE

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from airtune.datasets.check import Asked, Checked, check
+from airtune.datasets.check import DATA_DOCS, Asked, Checked, check
 from airtune.datasets.earlier import drift_since_champion
 from airtune.datasets.image_table import write_images
 from airtune.datasets.progress import Say, say
@@ -73,6 +73,8 @@ def validate(run: RunDirectory, *, tell: Say = say) -> ValidationResult:
         base_model=None if base is None or is_hub_id(base) else base,
         minimum_images=spec.dataset.minimum_images,
         maximum_set_aside=spec.dataset.maximum_set_aside,
+        expectations=spec.dataset.expectations,
+        data_docs=spec.dataset.data_docs or False,
     )
     work = Environment.read().home / "work"
     work.mkdir(parents=True, exist_ok=True)
@@ -84,6 +86,7 @@ def validate(run: RunDirectory, *, tell: Say = say) -> ValidationResult:
             tables = checked.assembly.records.path, images
             checked = checked.compared(*drift_since_champion(run, spec.name, checked.facts, tables))
         _write(run, spec, checked, images)
+        _write_data_docs(run, Path(folder, DATA_DOCS))
     verdict = checked.verdict
     for warning in verdict.warnings:
         tell(f"warning: {warning}")
@@ -126,6 +129,14 @@ def _write(run: RunDirectory, spec: RunSpec, checked: Checked, images: Path) -> 
     _take(run, layout.IMAGES, images)
     run.write_json(layout.FACTS, checked.facts)
     run.write_text(layout.FINGERPRINT, f"{checked.facts['fingerprint']}\n")
+
+
+def _write_data_docs(run: RunDirectory, folder: Path) -> None:
+    """Puts Great Expectations' pages into the run directory, where there are any; those of an earlier try go."""
+    run.remove(layout.DATA_DOCS)
+    if folder.is_dir():
+        shutil.copytree(folder, run.path(layout.DATA_DOCS))
+        run.push(layout.DATA_DOCS)
 
 
 def _take(run: RunDirectory, name: str, file: Path) -> None:

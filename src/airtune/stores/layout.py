@@ -25,6 +25,7 @@ VALIDATION: Final = "validation"
 VALIDATION_RESULT: Final = "validation/result.json"
 VALIDATION_REPORT: Final = "validation/report.html"
 VALIDATION_DRIFT: Final = "validation/drift.json"
+DATA_DOCS: Final = "validation/data-docs"
 
 TRAINING: Final = "training"
 TRAINING_METRICS: Final = "training/metrics.jsonl"
