@@ -35,6 +35,8 @@ class Environment:
             (``AIRTUNE_GPU_MEMORY_GB``), or None.
         feature_cache_gb: room in 10^9 bytes for vision features below ``home``
             (``AIRTUNE_FEATURE_CACHE_GB``; default 20, 0 keeps none).
+        image_cache_gb: room in 10^9 bytes for copies of images from S3 below ``home``
+            (``AIRTUNE_IMAGE_CACHE_GB``; default 50, 0 keeps none for longer than it is used).
         gpus: GPUs that training takes on its node, 0 for the CPU (``AIRTUNE_GPUS``); None: one, where there is one.
         image: the container image this process runs in, with its digest (``AIRTUNE_IMAGE``), or None.
         airflow_url: address of the Airflow that the commands talk to (``AIRTUNE_AIRFLOW_URL``); None: the one that
@@ -53,6 +55,7 @@ class Environment:
     gpu_memory_gb: float | None = None
     gpus: int | None = None
     feature_cache_gb: float = 20.0
+    image_cache_gb: float = 50.0
     image: str | None = None
     airflow_url: str | None = None
     airflow_username: str = ""
@@ -78,6 +81,7 @@ class Environment:
             gpu_memory_gb=_gigabytes(given, "AIRTUNE_GPU_MEMORY_GB", None),
             gpus=_count(given.get("AIRTUNE_GPUS")),
             feature_cache_gb=_gigabytes(given, "AIRTUNE_FEATURE_CACHE_GB", 20.0, none_allowed=True),
+            image_cache_gb=_gigabytes(given, "AIRTUNE_IMAGE_CACHE_GB", 50.0, none_allowed=True),
             airflow_url=given.get("AIRTUNE_AIRFLOW_URL") or None,
             airflow_username=given.get("AIRTUNE_AIRFLOW_USERNAME", ""),
             airflow_password=given.get("AIRTUNE_AIRFLOW_PASSWORD", ""),

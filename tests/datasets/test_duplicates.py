@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
 from airtune.datasets.duplicates import near_duplicates, near_duplicates_of
-from airtune.datasets.inspection import ImageFacts
+from airtune.datasets.image_facts import ImageFacts
 from airtune.datasets.shapes import draw_scene
 from airtune.datasets.signature import signature_of
 

@@ -5,18 +5,17 @@ The same function serves validation, training and evaluation, so that they see t
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import warnings
 from dataclasses import dataclass
 from typing import Any, Final
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from airtune.datasets.image_formats import guess, open_image
 from airtune.errors import DataError, Problem
-
-FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "JPEG2000", "AVIF")
-"""Pillow's names of what is read (JPEG includes MPO). Not all that Pillow can: EPS would start another program."""
 
 LARGEST_PICTURE: Final = 89_000_000
 """Pixels: above it a small file can fill the memory (a decompression bomb); Pillow warns from here on too."""
@@ -33,7 +32,21 @@ MOST_ELONGATED: Final = 200
 _ORIENTATION_TAG: Final = 0x0112
 _SIDEWAYS: Final = 5
 """From this EXIF orientation on width and height change places."""
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes an EXIF orientation (Exif 2.32, tag 0x0112)."""
 _LONE_FRAME: Final = frozenset({"BMP", "JPEG", "JPEG2000", "MPO"})
+_EIGHT_BITS: Final = 8
+_SIGNS_OF_A_CUT: Final = ("truncated", "end of file")
+_ZEROS_OF_A_COPY: Final = 64
+"""So many zeros at a JPEG's end are no padding: the copy was interrupted after its room was set aside."""
 
 # Our own limit refuses such a picture before a pixel is decoded, and what is broken is refused in words: Pillow's
 # warnings would only be noise in the log.
@@ -64,7 +77,7 @@ class Picture:
     Attributes:
         image: RGB, upright (EXIF orientation applied).
         stored_size: width and height in pixels as the file has them, before EXIF orientation.
-        format: by content, one of :data:`FORMATS`.
+        format: by content, one of :data:`airtune.datasets.image_formats.FORMATS`, or ``MPO``.
         changes: what had to be done to get here: ``exif-orientation``, ``animation`` (first frame taken), ``alpha``
             (dropped), ``palette``, ``cmyk``, ``grey``, ``16-bit`` (scaled to 8) or ``colours`` (another colour space).
     """
@@ -90,25 +103,26 @@ def decode(data: bytes, *, name: str) -> Picture:
     if not data:
         raise _unusable("image-unreadable", name, "the file is empty")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-            _check_size(opened.size, name)
-            changes = _changes(opened)
-            stored_size, kind = opened.size, opened.format or "unknown"
-            if kind == "PNG":
-                _check_sums(data)
+        with open_image(data) as opened:
+            check_size(opened.size, name)
+            changes = changes_of(opened, data)
+            (stored_size, _), kind = sizes_of(opened, data), opened.format or "unknown"
+            _check_end(kind, data)
             opened.load()
-            upright = ImageOps.exif_transpose(opened)
-            _check_size(upright.size, name)
+            turn = _UPRIGHT.get(_orientation(opened, data))
+            upright = opened.transpose(turn) if turn is not None else opened
+            check_size(upright.size, name)
             return Picture(_to_rgb(upright), stored_size, kind, changes)
     except UnusableImageError:
         raise
     except UnidentifiedImageError as error:
-        raise _unusable("image-unreadable", name, f"not an image that can be read: {_guess(data)}") from error
+        raise _unusable("image-unreadable", name, f"not an image that can be read: {guess(data)}") from error
     except Image.DecompressionBombError as error:
         raise _unusable("image-too-large", name, f"more pixels than the {LARGEST_PICTURE:,} allowed") from error
     except (Exception, MemoryError) as error:  # the codecs raise nearly everything on damaged input
         words = str(error) or type(error).__name__
-        reason = "image-truncated" if "truncated" in words or isinstance(error, EOFError) else "image-damaged"
+        cut = isinstance(error, EOFError) or any(sign in words.lower() for sign in _SIGNS_OF_A_CUT)
+        reason = "image-truncated" if cut else "image-damaged"
         raise _unusable(reason, name, f"it cannot be decoded: {words[:200]}") from error
 
 
@@ -123,14 +137,31 @@ def upright_size(data: bytes, *, name: str) -> tuple[int, int]:
         UnusableImageError: it has no header of an image.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-            width, height = opened.size
-            return (height, width) if _orientation(opened) >= _SIDEWAYS else (width, height)
+        with open_image(data) as opened:
+            return sizes_of(opened, data)[1]
     except (Exception, MemoryError) as error:  # the readers raise nearly everything on damaged input
         raise _unusable("image-unreadable", name, f"its header cannot be read: {str(error)[:200]}") from error
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
+def sizes_of(opened: Image.Image, data: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Width and height in pixels of an image that was opened and not yet decoded: as stored, and upright.
+
+    Args:
+        opened: by :func:`airtune.datasets.image_formats.open_image`.
+        data: from which it was opened, which may be the beginning of its file alone.
+    """
+    size, turned = opened.size, (opened.height, opened.width)
+    if _orientation(opened, data) < _SIDEWAYS:
+        return size, size
+    return (turned, size) if opened.format == "TIFF" else (size, turned)  # Pillow turns TIFF by itself
+
+
+def check_size(size: tuple[int, int], name: str) -> None:
+    """Hold width and height in pixels against the limits of this module.
+
+    Raises:
+        UnusableImageError: too many pixels, or a side that is too short.
+    """
     width, height = size
     if width * height > LARGEST_PICTURE:
         raise _unusable(
@@ -142,17 +173,23 @@ def _check_size(size: tuple[int, int], name: str) -> None:
         raise _unusable("image-too-thin", name, f"{width} x {height} pixels: one side is over 200 times the other")
 
 
-def _check_sums(data: bytes) -> None:
-    """PNG's own sums over its parts, which Pillow does not look at when it decodes: damage would be learnt."""
-    if b"IEND" not in data[-1024:]:
-        raise EOFError("the file is truncated: the mark of its end is missing")
-    with Image.open(io.BytesIO(data), formats=("PNG",)) as opened:
-        opened.verify()
+def _check_end(kind: str, data: bytes) -> None:
+    """What Pillow does not look at when it decodes: damage would be learnt."""
+    if kind == "PNG":
+        if b"IEND" not in data:
+            raise EOFError("the file is truncated: the mark of its end is missing")
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as opened:
+            opened.verify()  # the sums over its parts
+    elif kind in ("JPEG", "MPO") and not data[-1]:
+        written = data.rstrip(b"\0")
+        if len(data) - len(written) >= _ZEROS_OF_A_COPY and not written.endswith(b"\xff\xd9"):
+            raise EOFError(f"the file is truncated: its last {len(data) - len(written):,} bytes are zeros")
 
 
-def _changes(opened: Image.Image) -> tuple[str, ...]:
+def changes_of(opened: Image.Image, data: bytes) -> tuple[str, ...]:
+    """What :func:`decode` will have to do (see :class:`Picture`) with an image that was opened from ``data``."""
     changes = []
-    if _orientation(opened) not in (0, 1):
+    if _orientation(opened, data) != 1:
         changes.append("exif-orientation")
     if opened.format not in _LONE_FRAME and getattr(opened, "n_frames", 1) > 1:
         changes.append("animation")
@@ -162,7 +199,7 @@ def _changes(opened: Image.Image) -> tuple[str, ...]:
         changes.append("palette")
     elif opened.mode == "CMYK":
         changes.append("cmyk")
-    elif opened.mode.startswith(("I", "F")):
+    elif opened.mode.startswith(("I", "F")) or opened.info.get("bit_depth", _EIGHT_BITS) > _EIGHT_BITS:
         changes.append("16-bit")
     elif opened.mode in ("1", "L", "LA", "La"):
         changes.append("grey")
@@ -171,12 +208,16 @@ def _changes(opened: Image.Image) -> tuple[str, ...]:
     return tuple(changes)
 
 
-def _orientation(opened: Image.Image) -> int:
+def _orientation(opened: Image.Image, data: bytes) -> int:
+    exif = opened.getexif
+    if opened.format == "PNG" and not (b"eXIf" in data or b"tiff:Orientation" in data):
+        # A PNG may be turned by what stands behind its pixels, so Pillow decodes them to look. Not where nothing is.
+        exif = functools.partial(Image.Image.getexif, opened)
     try:
-        value = opened.getexif().get(_ORIENTATION_TAG, 1)
+        value = exif().get(_ORIENTATION_TAG, 1)
     except (OSError, ValueError, SyntaxError, KeyError, TypeError, struct.error):
         return 1  # a broken EXIF block says nothing about the picture itself
-    return value if value in range(2, 9) else 1
+    return int(value) if value in _UPRIGHT else 1
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -191,7 +232,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         low, high = _extrema(image)
         scale = 255.0 / (high - low) if high > low else 0.0
         return image.point(lambda value: value * scale - low * scale).convert("L").convert("RGB")
-    return image.convert("RGB") if image.mode != "RGB" else image.copy()
+    return image.convert("RGB") if image.mode != "RGB" else image
 
 
 def _extrema(image: Image.Image) -> tuple[float, float]:
@@ -199,23 +240,6 @@ def _extrema(image: Image.Image) -> tuple[float, float]:
     if isinstance(low, tuple) or isinstance(high, tuple):
         raise TypeError(f"a picture of mode {image.mode} with several bands")
     return float(low), float(high)
-
-
-def _guess(data: bytes) -> str:
-    head = data[:512].lstrip().lower()
-    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim"):
-        return "it is HEIC; convert it to JPEG or PNG"
-    if head.startswith((b"<!doctype", b"<html")):
-        return "it is an HTML page (a download that went wrong?)"
-    if head.startswith((b"<svg", b"<?xml")):
-        return "it is XML or SVG, not pixels"
-    if head.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer; run `git lfs pull` where the dataset comes from"
-    if head.startswith(b"%pdf"):
-        return "it is a PDF"
-    if not any(data[:512]):
-        return "it begins with nothing but zeros (an interrupted copy?)"
-    return "its content is none of AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, TIFF, WebP"
 
 
 def _unusable(reason: str, name: str, message: str) -> UnusableImageError:

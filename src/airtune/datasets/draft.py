@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from airtune.datasets.boxes import Units
 
 REMEDIES: Final = {
-    "annotation-malformed": "correct the file at the place that is named, and write it in UTF-8",
+    "annotation-malformed": "write one JSON object a line, in UTF-8",
     "annotation-shape": "correct the annotation as docs/datasets.md shows its format",
     "annotation-empty": "annotate the image, or delete the line",
     "annotation-outside": "keep annotation files inside the dataset, without symbolic links that lead out",
@@ -41,7 +41,7 @@ REMEDIES: Final = {
     "image-missing": "bring the image, or delete its annotations",
     "image-url": "download the image into the dataset: nothing is fetched from the internet",
     "image-outside": "move the image into the dataset's folder and name it relative to it",
-    "image-unreadable": "replace the file by an image: AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, TIFF or WebP",
+    "image-unreadable": "replace the file by an image: AVIF, BMP, GIF, HEIC, JPEG, JPEG 2000, PNG, TIFF or WebP",
     "image-damaged": "copy or export the image again",
     "image-truncated": "copy or export the image again: its end is missing",
     "image-too-large": "scale the image down",

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
-from airtune.datasets.inspection import ImageFacts
+from airtune.datasets.image_facts import ImageFacts
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from airtune.datasets.inspection import ImageFacts, Inspected
+from airtune.datasets.image_facts import ImageFacts, Inspected
 
 COLUMNS: Final = (
     "key", "digest", "width", "height", "format", "bytes", "phash", "colours", "brightness", "changes",

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import os
-import secrets
-import stat
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,14 +11,17 @@ from PIL import Image
 
 from airtune.datasets.archives import folder_of
 from airtune.datasets.decoding import LARGEST_FILE, Picture, UnusableImageError, decode, upright_size
+from airtune.datasets.headers import HEAD, Header, read_header
+from airtune.datasets.image_cache import ImageCache
+from airtune.datasets.image_files import BucketFiles, FolderFiles, ImageFiles
+from airtune.datasets.parallel import in_threads
 from airtune.datasets.record import Record
 from airtune.environment import Environment
-from airtune.errors import DataError, Problem, SettingsError
-from airtune.stores.base import MissingError, Store, check_key
-from airtune.stores.opening import local_path, open_store
+from airtune.errors import DataError, Problem
+from airtune.stores.opening import local_path
 
-READERS: Final = min(8, (os.cpu_count() or 2) + 2)
-"""Threads that read and decode: the codecs and the network both leave Python's lock alone."""
+_HEADS: Final = (HEAD, 16 * HEAD, LARGEST_FILE + 1)
+"""Bytes that are asked for to see a header, one after the other."""
 
 _MOST_NAMED: Final = 20
 
@@ -41,27 +39,21 @@ class Images:
 
     def __init__(self, root_uri: str, cache: Path | None = None) -> None:
         self.root_uri = root_uri.rstrip("/")
-        self._cache = cache or Environment.read().home / "cache" / "images"
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A store holds connections; another process opens its own.
-        return {name: value for name, value in self.__dict__.items() if not isinstance(value, Store)}
-
-    @functools.cached_property
-    def _folder(self) -> str:
-        return folder_of(self.root_uri)
+        environment = Environment.read()
+        self._cache = ImageCache(
+            cache or environment.home / "cache" / "images", int(environment.image_cache_gb * 1_000_000_000)
+        )
 
     @functools.cached_property
-    def _root(self) -> Path | None:
-        return local_path(self._folder)
+    def _files(self) -> ImageFiles:
+        folder = folder_of(self.root_uri)
+        root = local_path(folder)
+        return BucketFiles(folder, self._cache) if root is None else FolderFiles(self.root_uri, root)
 
-    @functools.cached_property
-    def _store(self) -> Store:
-        return open_store(self._folder)
-
-    @functools.cached_property
-    def _real_root(self) -> Path | None:
-        return self._root.resolve() if self._root is not None else None
+    @property
+    def readers(self) -> int:
+        """How many threads to read and decode in."""
+        return self._files.readers
 
     def path(self, key: str, digest: str | None = None) -> Path:
         """A local file with the image's content (an S3 object is downloaded once).
@@ -73,10 +65,7 @@ class Images:
         Raises:
             UnusableImageError: there is no such file, it lies outside the root, or it is not the one meant.
         """
-        if self._root is not None and digest is None:
-            return self._inside(key)
-        content = self.read(key, digest)
-        return self._inside(key) if self._root is not None else self._cached(hashlib.sha256(content).hexdigest())
+        return self._files.path(key, digest)
 
     def read(self, key: str, digest: str | None = None) -> bytes:
         """The image file's content, held against ``digest`` where one is given.
@@ -84,15 +73,7 @@ class Images:
         Raises:
             UnusableImageError: as :meth:`path`.
         """
-        if self._root is None:
-            return self._from_cache(digest) or self._download(key, digest)
-        path = self._inside(key)
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise self._unusable("image-missing", key, f"cannot be read: {error.strerror}") from error
-        self._check(key, content, digest)
-        return content
+        return self._files.read(key, digest)
 
     def picture(self, key: str, digest: str | None = None) -> Picture:
         """The decoded image with what had to be done to it.
@@ -121,6 +102,23 @@ class Images:
             UnusableImageError: as :meth:`path`, or the file has no header of an image.
         """
         return upright_size(self.read(key, digest), name=key)
+
+    def header(self, key: str) -> Header:
+        """What the first bytes of the file say; of an S3 object no more is fetched than that takes.
+
+        Raises:
+            UnusableImageError: as :meth:`path`, or it is no image that could be used, whatever its pixels are.
+        """
+        for length in _HEADS:
+            head = self._files.head(key, length)
+            header = read_header(head, name=key, whole=len(head) < length)
+            if header is not None:
+                return header
+        raise self._files.too_large(key)
+
+    def versions(self, keys: Sequence[str]) -> dict[str, str]:
+        """What changes whenever a file does, see :meth:`airtune.datasets.image_files.ImageFiles.versions`."""
+        return self._files.versions(keys)
 
     def load_all(self, record: Record) -> list[Any]:
         """What one record shows: its images, each held against the digest that validation wrote down, or its video.
@@ -160,7 +158,8 @@ class Images:
             key: digest for record in records for key, digest in zip(record.images, record.image_digests, strict=True)
         }
         wanted |= {record.video: record.video_digest for record in records if record.video and record.video_digest}
-        listed = {info.key for info in self._store.list()} if self._root is None else None
+        self.__dict__.pop("_files", None)  # what is there now counts, not what was listed before
+        listed = self._files.listed()
 
         def wrong(key: str) -> Problem | None:
             if listed is not None and key not in listed:
@@ -171,79 +170,16 @@ class Images:
                 return error.problems[0]
             return None
 
-        keys = sorted(wanted)
-        problems: list[Problem] = []
-        with ThreadPoolExecutor(READERS) as pool:
-            for done, problem in enumerate(pool.map(wrong, keys), start=1):
-                if problem is not None:
-                    problems.append(problem)
-                if meter is not None:
-                    meter(done, len(keys))
+        found: dict[str, Problem] = {}
+        for done, (key, problem) in enumerate(in_threads(wrong, sorted(wanted), self.readers), start=1):
+            if problem is not None:
+                found[key] = problem
+            if meter is not None:
+                meter(done, len(wanted))
+        problems = [found[key] for key in sorted(found)]
         if problems:
-            raise DataError(_changed_since_validation(problems, len(keys), self.root_uri))
-        return len(keys)
-
-    def _inside(self, key: str) -> Path:
-        root = self._real_root
-        if self._root is None or root is None:
-            raise RuntimeError("only a local root has paths")
-        self._check_key(key)
-        try:
-            path = (self._root / key).resolve(strict=True)
-            found = path.stat()
-        except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a link that leads to itself
-            raise self._unusable("image-missing", key, "there is no such file") from error
-        if not path.is_relative_to(root):
-            raise self._unusable("image-outside", key, f"a symbolic link leads out of the dataset, to {path}")
-        if not stat.S_ISREG(found.st_mode):
-            raise self._unusable("image-missing", key, "it is not a file")
-        if found.st_size > LARGEST_FILE:
-            raise self._unusable("image-too-large", key, f"the file has {found.st_size:,} bytes")
-        return path
-
-    def _download(self, key: str, digest: str | None) -> bytes:
-        self._check_key(key)
-        self._cache.mkdir(parents=True, exist_ok=True)
-        temporary = self._cache / f"{os.getpid()}-{secrets.token_hex(6)}.part"
-        try:
-            try:
-                self._store.download_file(key, temporary)
-            except MissingError as error:
-                raise self._unusable("image-missing", key, "there is no such object") from error
-            content = temporary.read_bytes()
-            self._check(key, content, digest)
-            place = self._cached(digest or hashlib.sha256(content).hexdigest())
-            place.parent.mkdir(parents=True, exist_ok=True)
-            temporary.replace(place)
-        finally:
-            temporary.unlink(missing_ok=True)
-        return content
-
-    def _cached(self, digest: str) -> Path:
-        return self._cache / digest[:2] / digest
-
-    def _from_cache(self, digest: str | None) -> bytes | None:
-        if digest is None:
-            return None
-        try:
-            content = self._cached(digest).read_bytes()
-        except OSError:
-            return None
-        # A copy that was damaged on this disk is fetched again.
-        return content if hashlib.sha256(content).hexdigest() == digest else None
-
-    def _check(self, key: str, content: bytes, digest: str | None) -> None:
-        if digest is not None and hashlib.sha256(content).hexdigest() != digest:
-            raise self._unusable("image-changed", key, "the file is not the one that was validated")
-
-    def _check_key(self, key: str) -> None:
-        try:
-            check_key(key, where=self.root_uri)
-        except SettingsError as error:
-            raise self._unusable("image-outside", key, error.problems[0].message) from error
-
-    def _unusable(self, reason: str, key: str, message: str) -> UnusableImageError:
-        return UnusableImageError(reason, Problem(f"{self.root_uri}/{key}", message))
+            raise DataError(_changed_since_validation(problems, len(wanted), self.root_uri))
+        return len(wanted)
 
 
 def _changed_since_validation(problems: Sequence[Problem], looked_at: int, root_uri: str) -> list[Problem]:

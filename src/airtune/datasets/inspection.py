@@ -1,68 +1,38 @@
-"""Every image and video of a dataset, looked at once: read whole, decoded whole, its facts kept."""
+"""Every image and video of a dataset, looked at once: read whole, decoded whole, its facts kept.
+
+What was looked at in an earlier run and has not changed since is not looked at again.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Final
 
 from airtune.datasets.decoding import UnusableImageError, decode
 from airtune.datasets.draft import Draft, Reject
-from airtune.datasets.images import READERS, Images
+from airtune.datasets.image_facts import Content, ImageFacts, Inspected
+from airtune.datasets.image_formats import SUFFIXES
+from airtune.datasets.images import Images
+from airtune.datasets.known_images import KnownImages
+from airtune.datasets.parallel import in_threads
 from airtune.datasets.signature import signature_of
-from airtune.datasets.videos import VideoFacts, look
+from airtune.datasets.videos import look
+from airtune.environment import Environment
 from airtune.runspec.tasks import Task
+from airtune.stores.hashing import sha256_of_file
 
-_SUFFIXES: Final = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
-    "MPO": (".jpg", ".jpeg", ".mpo"),
-    "PNG": (".png", ".apng"),
-    "WEBP": (".webp",),
-    "BMP": (".bmp", ".dib"),
-    "GIF": (".gif",),
-    "TIFF": (".tif", ".tiff"),
-    "JPEG2000": (".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc"),
-    "AVIF": (".avif", ".avifs"),
-}
+__all__ = ["KNOWN", "ImageFacts", "Inspected", "check_size", "inspect", "look_at"]
+
+KNOWN: Final = ("cache", "known-images.sqlite3")
+"""Where in airtune's home the results of earlier runs are."""
 
 _SAME_SHAPE: Final = 0.02
 """How far, relatively, two aspect ratios may differ and still be one picture at two sizes."""
 
-
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
-    """What is known about a usable image.
-
-    Attributes:
-        digest: sha256 (hex) of the file.
-        width: as it is seen (EXIF orientation applied), in pixels.
-        height: likewise.
-        stored_size: width and height before EXIF orientation.
-        changes: what decoding had to do, see :class:`airtune.datasets.decoding.Picture`; ``suffix`` where the
-            name says another format than the content.
-        format: by content, one of :data:`airtune.datasets.decoding.FORMATS`.
-        bytes: of the file.
-        phash: how it looks, see :class:`airtune.datasets.signature.Signature`; empty for a plain picture.
-        colours: likewise.
-        brightness: mean luminance, 0 to 255.
-    """
-
-    digest: str
-    width: int
-    height: int
-    stored_size: tuple[int, int]
-    changes: tuple[str, ...]
-    format: str
-    bytes: int
-    phash: str
-    colours: str
-    brightness: float
-
-
-Inspected = dict[str, ImageFacts | VideoFacts | Reject]
+_CHUNK: Final = 1000
 
 
 def inspect(
@@ -74,6 +44,8 @@ def inspect(
 ) -> Inspected:
     """Look at every image and video, several at a time.
 
+    Interrupted, it keeps what it has found so far for the next run.
+
     Args:
         images: where they are.
         keys: which images.
@@ -81,45 +53,83 @@ def inspect(
         progress: told after each how many are done, and how many there are.
 
     Returns:
-        By key, its facts, or the reason why it cannot be used.
+        By key, its facts, or the reason why it cannot be used; in the order of the keys.
     """
     films = set(videos)
     wanted = sorted(films | set(keys))
     found: Inspected = {}
 
-    def look_at(key: str) -> ImageFacts | VideoFacts | Reject:
-        return _look_at_video(images, key) if key in films else _look(images, key)
+    def is_there(key: str, content: Content) -> None:
+        found[key] = _named(key, content)
+        if progress:
+            progress(len(found), len(wanted))
 
-    with ThreadPoolExecutor(READERS) as pool:
-        try:
-            for key, facts in zip(wanted, pool.map(look_at, wanted), strict=True):
-                found[key] = facts
-                if progress:
-                    progress(len(found), len(wanted))
-        except BaseException:  # also Ctrl-C: what has not begun need not
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return found
+    with KnownImages.at(Environment.read().home.joinpath(*KNOWN), images.root_uri) as known:
+
+        def work(job: tuple[str, str | None]) -> tuple[str | None, Content, bool]:
+            return look_at(images, job[0], known, film=job[0] in films)
+
+        changed = _changed(images, wanted, known, is_there)
+        for (key, seen), (digest, content, is_new) in in_threads(work, changed, images.readers):
+            if digest is not None:
+                known.remember(key, seen, digest, content if is_new else None)
+            is_there(key, content)
+    return {key: found[key] for key in wanted}
 
 
-def _look(images: Images, key: str) -> ImageFacts | Reject:
+def _changed(
+    images: Images, wanted: list[str], known: KnownImages, is_there: Callable[[str, Content], None]
+) -> Iterator[tuple[str, str | None]]:
+    """The files that must be looked at, each with its version; what is known of the others goes to ``is_there``."""
+    for start in range(0, len(wanted), _CHUNK):
+        chunk = wanted[start : start + _CHUNK]
+        versions = images.versions(chunk)
+        rest = set(chunk)
+        for key, content in known.unchanged(versions):
+            rest.discard(key)
+            is_there(key, content)
+        yield from ((key, versions.get(key)) for key in chunk if key in rest)
+
+
+def look_at(images: Images, key: str, known: KnownImages, *, film: bool = False) -> tuple[str | None, Content, bool]:
+    """Read a file whole and, unless its content is known, decode it whole.
+
+    Args:
+        images: where it is.
+        key: which.
+        known: what is known of contents.
+        film: whether it is a video.
+
+    Returns:
+        The sha256 (hex) of its content (None where it cannot be read), what it is, and whether that is new.
+    """
+    digest: str | None = None
     try:
+        if film:
+            path = images.path(key)
+            digest = sha256_of_file(path)
+            before = known.content(digest)
+            return digest, before or look(path, name=key), before is None
         data = images.read(key)
-        picture = decode(data, name=key)
+        digest = hashlib.sha256(data).hexdigest()
+        before = known.content(digest)
+        return digest, before or _look(data, key, digest), before is None
     except UnusableImageError as error:
-        return Reject(error.reason, error.problems[0].message)
+        if isinstance(error.__cause__, MemoryError):
+            digest = None  # that may be the machine's fault, and is no knowledge
+        return digest, Reject(error.reason, error.problems[0].message), True
+
+
+def _look(data: bytes, key: str, digest: str) -> ImageFacts:
+    picture = decode(data, name=key)
     width, height = picture.image.size
-    changes = picture.changes
-    suffix = PurePosixPath(key).suffix.lower()
-    if suffix not in _SUFFIXES.get(picture.format, (suffix,)):
-        changes = (*changes, "suffix")
     looks = signature_of(picture.image)
     return ImageFacts(
-        digest=hashlib.sha256(data).hexdigest(),
+        digest=digest,
         width=width,
         height=height,
         stored_size=picture.stored_size,
-        changes=changes,
+        changes=picture.changes,
         format=picture.format,
         bytes=len(data),
         phash=looks.phash,
@@ -128,11 +138,14 @@ def _look(images: Images, key: str) -> ImageFacts | Reject:
     )
 
 
-def _look_at_video(images: Images, key: str) -> VideoFacts | Reject:
-    try:
-        return look(images.path(key), name=key)
-    except UnusableImageError as error:
-        return Reject(error.reason, error.problems[0].message)
+def _named(key: str, content: Content) -> Content:
+    """What depends on the file's name and not on its content."""
+    if not isinstance(content, ImageFacts):
+        return content
+    suffix = PurePosixPath(key).suffix.lower()
+    if suffix in SUFFIXES.get(content.format, (suffix,)):
+        return content
+    return replace(content, changes=(*content.changes, "suffix"))
 
 
 def check_size(draft: Draft, facts: ImageFacts, task: Task) -> str | None:
