@@ -51,8 +51,8 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-header --no-annotate --no-emit-index-url $(if $(UPGRADE),--upgrade)
 lock: install-dev
 	@$(LOCK) --extra dev pyproject.toml -o requirements-dev.txt
-	@$(LOCK) -c requirements-dev.txt --extra airflow --extra trainer --extra demo --extra datasets pyproject.toml -o requirements.txt
-	@$(LOCK) -c requirements-dev.txt --extra trainer pyproject.toml -o requirements-trainer.txt
+	@$(LOCK) -c requirements-dev.txt --extra airflow --extra trainer --extra demo --extra datasets --extra vi pyproject.toml -o requirements.txt
+	@$(LOCK) -c requirements-dev.txt --extra trainer --extra vi pyproject.toml -o requirements-trainer.txt
 	@printf 'hatchling>=1.27\neditables>=0.5\n' | $(LOCK) -c requirements-dev.txt - -o requirements-build.txt
 	@printf 'trl==1.16.0\n' | $(LOCK) -c requirements-dev.txt - -o benchmarks/requirements.txt
 	@printf 'uv>=0.13.9,<0.14\n' | $(LOCK) -c requirements-dev.txt - -o requirements-uv.txt

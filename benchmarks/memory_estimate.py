@@ -36,6 +36,7 @@ FORMS: dict[str, dict[str, Any]] = {
 ON_GPU = {
     "qwen25vl-7b": ("LoRA BFloat16", "LoRA NF4 BFloat16"),
     "qwen3vl-8b": ("LoRA BFloat16", "LoRA NF4 BFloat16"),
+    "internvl35-8b": ("LoRA BFloat16", "LoRA NF4 BFloat16"),
     "qwen3vl-4b": ("SFT BFloat16",),
 }
 """Real sizes, each in the forms in which it fits one large GPU."""

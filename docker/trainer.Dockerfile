@@ -18,6 +18,8 @@ RUN /opt/airtune/bin/uv pip install --python /opt/airtune/bin/python --no-cache 
       --compile-bytecode .
 
 FROM python:3.12-slim-bookworm
+# FlexAttention's kernel is made for the GPU and the model when a run begins, and that takes a C compiler.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 1000 --create-home airtune && mkdir /var/airtune && chown airtune /var/airtune
 COPY --from=build /opt/airtune /opt/airtune
 ENV PATH=/opt/airtune/bin:$PATH \

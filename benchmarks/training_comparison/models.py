@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training_comparison import processors
+
 QWEN_ROPE = {
     "rope_type": "default",
     "rope_theta": 5_000_000.0,
@@ -28,28 +30,24 @@ class Model:
     Attributes:
         architecture: its catalog key.
         config: makes its configuration, given the tokenizer.
-        patch: edge of a patch of its vision tower in pixels; four patches become one image token.
+        processor: makes its processor.
     """
 
     architecture: str
     config: Callable[[Any], Any]
-    patch: int
+    processor: Callable[[], Any]
 
 
 def make_base_model(name: str, seed: int, folder: Path) -> Any:
     """Writes config, weights and processor of the model ``name`` into ``folder``; returns its processor."""
     import torch
-    from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
+    from transformers import AutoModelForImageTextToText, GenerationConfig
 
-    from airtune.configs import configs_root
     from airtune.modeling.loading import quietly
 
     model = MODELS[name]
     with quietly():
-        processor = AutoProcessor.from_pretrained(configs_root() / "demo" / "tiny-vlm", local_files_only=True)
-        for each in (processor.image_processor, processor.video_processor):
-            each.patch_size = model.patch
-        processor.image_processor.size = {"shortest_edge": 64 * 64, "longest_edge": 1024 * 1024}
+        processor = model.processor()
         torch.manual_seed(seed)
         tokenizer = processor.tokenizer
         config = model.config(tokenizer)
@@ -173,10 +171,44 @@ def _qwen25vl_7b(tokenizer: Any) -> Any:
     )
 
 
+def _internvl35_8b(tokenizer: Any) -> Any:
+    """OpenGVLab/InternVL3_5-8B-HF."""
+    from transformers import InternVLConfig
+
+    return InternVLConfig(
+        text_config={
+            "model_type": "qwen3",
+            "vocab_size": 151_936,
+            "hidden_size": 4096,
+            "intermediate_size": 12_288,
+            "num_hidden_layers": 36,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "max_position_embeddings": 40_960,
+            "pad_token_id": tokenizer.pad_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+        },
+        vision_config={
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "attention_bias": True,
+            "image_size": [448, 448],
+            "patch_size": [14, 14],
+        },
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=256,
+        tie_word_embeddings=False,
+    )
+
+
 MODELS = {
-    "qwen3vl-30m": Model("qwen3vl", _qwen3vl_30m, 16),
-    "qwen3vl-4b": Model("qwen3vl", _qwen3vl_4b, 16),
-    "qwen3vl-8b": Model("qwen3vl", _qwen3vl_8b, 16),
-    "qwen25vl-7b": Model("qwen25vl", _qwen25vl_7b, 14),
+    "qwen3vl-30m": Model("qwen3vl", _qwen3vl_30m, processors.qwen3vl),
+    "qwen3vl-4b": Model("qwen3vl", _qwen3vl_4b, processors.qwen3vl),
+    "qwen3vl-8b": Model("qwen3vl", _qwen3vl_8b, processors.qwen3vl),
+    "qwen25vl-7b": Model("qwen25vl", _qwen25vl_7b, processors.qwen25vl),
+    "internvl35-8b": Model("internvl35", _internvl35_8b, processors.internvl),
 }
 """What can be compared, by the name on the command line."""

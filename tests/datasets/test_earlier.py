@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow.parquet as parquet
 import pytest
 
 from airtune.datasets.earlier import dataset_of, drift_since_champion
 from airtune.datasets.record import Record, write_records
+from airtune.datasets.stage import validate
 from airtune.errors import DataError
 from airtune.stores import layout
 from airtune.stores.base import MissingError
 from airtune.stores.run_directory import RunDirectory
 
+from .conftest import NewRun, ViFolder
+from .conftest import vqa as vqa_contents
 from .test_drift import vqa
 
 NAME = "a model"
@@ -91,3 +95,34 @@ def test_a_run_without_a_validated_dataset_is_missing_one(tmp_path: Path) -> Non
     run = RunDirectory.create(tmp_path.as_uri(), "empty", "{}")
     with pytest.raises(MissingError), dataset_of(run):
         pass
+
+
+def test_validation_records_how_the_data_differs_from_the_champions(folder: ViFolder, new_run: NewRun) -> None:
+    folder.fill("dump", 120)
+    first = new_run(folder.root.as_uri())
+    validate(first)
+    assert not first.exists(layout.VALIDATION_DRIFT)
+    assert not any("compared" in note for note in first.read_json(layout.VALIDATION_RESULT)["notes"])
+    first.model_store(layout.model_folder_name("a <run>")).write(
+        layout.CURRENT, json.dumps({"run_id": first.run_id}).encode()
+    )
+    for index in range(120, 220):
+        folder.sample("dump", f"d{index:04}", vqa_contents(("What?", "always this")), size=(320, 240))
+    second = new_run(folder.root.as_uri())
+    validate(second)
+    drift = second.read_json(layout.VALIDATION_DRIFT)
+    assert (drift["before"]["name"], drift["samples"]["added"], drift["samples"]["removed"]) == (first.run_id, 100, 0)
+    result = second.read_json(layout.VALIDATION_RESULT)
+    assert result["passed"]
+    assert any(f"since {first.run_id}, Answers: much different" in line for line in result["warnings"])
+    assert any(f"against {first.run_id}: 100 samples added" in line for line in result["notes"])
+    before = second.store.read(layout.VALIDATION_DRIFT)
+    validate(second)
+    assert second.store.read(layout.VALIDATION_DRIFT) == before
+
+
+def test_a_table_of_an_earlier_airtune_stops_nothing(runs: dict[str, RunDirectory]) -> None:
+    promote(runs["new"], "one")
+    path = runs["one"].path(layout.RECORDS)
+    parquet.write_table(parquet.read_table(path).drop_columns(["frames"]), path)
+    assert "it lacks the columns frames" in (against(runs["new"])[1] or "")

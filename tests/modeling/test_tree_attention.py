@@ -96,6 +96,30 @@ def test_the_block_mask_for_the_gpu_is_the_boolean_mask(
     assert blocks[SLIDING].mask_mod.__qualname__ == near_ancestors(tree, window, both_ways).__qualname__
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=6), st.integers(0, 300))
+def test_blocks_are_those_that_torch_finds_by_looking_at_every_pair(lengths: list[int], shared: int) -> None:
+    """Of samples with a beginning in common, as far as blocks reach: the same blocks, in part and as a whole."""
+    import torch
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    from airtune.modeling.tree_attention import TreeAttention, ancestors
+
+    sequences = [[1] * shared + [2 + number] * length for number, length in enumerate(lengths)]
+    tree, _ = a_tree(sequences)
+    size = len(tree.end)
+    found = TreeAttention("blocks").masks(tree)
+    wanted = create_block_mask(ancestors(tree), B=None, H=None, Q_LEN=size, KV_LEN=size, device="cpu")
+    assert found.shape == wanted.shape
+    assert torch.equal(found.to_dense(), wanted.to_dense())
+    pairs = [("kv_num_blocks", "kv_indices"), ("full_kv_num_blocks", "full_kv_indices"),
+             ("q_num_blocks", "q_indices"), ("full_q_num_blocks", "full_q_indices")]  # fmt: skip
+    for counts, places in pairs:
+        assert torch.equal(getattr(found, counts), getattr(wanted, counts))
+        for row, count in enumerate(getattr(wanted, counts)[0, 0].tolist()):
+            assert torch.equal(getattr(found, places)[0, 0, row, :count], getattr(wanted, places)[0, 0, row, :count])
+
+
 def test_a_block_mask_leaves_out_blocks_that_no_token_sees() -> None:
     import torch
 
@@ -122,7 +146,7 @@ def test_what_cannot_share_a_row_is_padded() -> None:
     text = model.config.get_text_config()
     text._attn_implementation = "eager"
     assert tree_attention(model, known) == TreeAttention("additive")
-    text._attn_implementation = "flex_attention"
+    text._attn_implementation = "airtune_blocks"
     assert tree_attention(model, known) == TreeAttention("blocks")
     text._attn_implementation = "flash_attention_2"
     assert tree_attention(model, known) is None

@@ -32,6 +32,12 @@ def test_the_published_processor_sees_pictures_as_the_trained_one(
     sizes = [(64, 64), (200, 400), (1000, 30), (8, 8)]
     assert image_tokens(published, sizes) == image_tokens(trained, sizes)
     assert image_tokens(published, sizes) != image_tokens(load_processor(TINY), sizes)
+    films = [(4, 64, 64), (6, 200, 400), (20, 300, 300), (8, 8, 8)]
+    seen = [
+        [processor.video_processor.get_num_of_video_patches(*film, {}) for film in films]
+        for processor in (published, trained, load_processor(TINY))
+    ]
+    assert seen[0] == seen[1] != seen[2]
 
 
 def test_the_older_spelling_gives_way(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from airtune.publishing.run_document import published_run
+from airtune.catalog.registry import load_catalog
+from airtune.publishing.run_document import model_warning, published_run
 from airtune.publishing.tokens import TokenIds
 from airtune.runspec.resolved import Resolution
 from airtune.stores import RunDirectory, layout
@@ -91,3 +92,21 @@ def test_greedy_decoding_is_written_where_it_was_asked_for(
     sampling = {"max_new_tokens": 8, "top_k": 0, "top_p": 1.0, "temperature": 0.5, "repetition_penalty": 1.0}
     run = make_run(file_root, sampling={**sampling, "do_sample": do_sample})
     assert _settings(_published(run), "model")["evaluation"].get("do_sample") is written
+
+
+def test_a_model_that_the_sdk_has_no_loader_for_is_warned_about(file_root: str, make_run: MakeRun) -> None:
+    """Held against the loaders that the installed SDK registers, not against a list of ours."""
+    from vi.inference.loaders import LoaderRegistry
+
+    LoaderRegistry.get_loader(model_type="qwen3_vl")  # only now it looks for the others
+    # The loader of the first DeepSeek-OCR is there, and wants packages that are not installed here.
+    known = {*LoaderRegistry.list_model_types(), "deepseek_vl_v2"}
+    made = Resolution.from_json(make_run(file_root).store.read(layout.RESOLUTION))
+    for entry in load_catalog().values():
+        for model_type in entry.model_types:
+            run = made.run.model_copy(update={"architecture": entry.key})
+            resolution = made.model_copy(update={"run": run, "facts": {"base_model": {"model_type": model_type}}})
+            served = model_type in known
+            assert (model_warning(resolution) is None) == served, model_type
+            if not served:
+                assert "Datature's SDK cannot load a deepseek_ocr2" in str(model_warning(resolution))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from airtune.configs import configs_root
+from airtune.datasets.record import Record
 from airtune.resolution.base_model import read_base_model
 from airtune.resolution.lengths import Lengths, Packing, Sample, epoch, largest, lengths_of, rows_of
 from airtune.resolution.picture_tokens import Picture, PictureRule
@@ -69,6 +70,23 @@ def test_samples_that_training_sets_aside_do_not_count() -> None:
     assert [each.names for each in uneven.within(300).samples] == [("a",)]
     assert uneven.to_json()["tokens"]["most"] == 615
     assert FOUR_QUESTIONS.to_json()["questions_a_picture"] == 4.0
+
+
+def test_each_picture_of_a_sample_counts_with_its_own_size(run_of: Any) -> None:
+    folder = (configs_root() / "demo" / "tiny-vlm").as_uri()
+    base, texts = read_base_model(folder, where="x"), text_rule(folder, images=2)
+    pictures = PictureRule(base, None)
+    record = Record(
+        id="a", split="train", task="vqa", images=("a.png", "b.png"), image_digests=("a", "b"), video=None,
+        prompt="Which?", target="{}", truth="{}", group="a", width=64, height=64, digest="a", source_file="x",
+        source_line=1,
+    )  # fmt: skip
+    sizes = {"a": (64, 64), "b": (256, 192)}
+    (found,) = lengths_of([record], run_of(), texts, pictures, sizes=sizes).samples
+    assert [picture for _, picture in found.pictures] == [pictures(64, 64), pictures(256, 192)]
+    assert pictures(64, 64).tokens < pictures(256, 192).tokens
+    (guessed,) = lengths_of([record], run_of(), texts, pictures).samples
+    assert [picture for _, picture in guessed.pictures] == [pictures(64, 64)] * 2
 
 
 def test_texts_are_counted_by_their_characters_where_the_tokenizer_is_not_at_hand() -> None:

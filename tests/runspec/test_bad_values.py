@@ -27,6 +27,8 @@ BAD: list[tuple[int, str, tuple[object, ...]]] = [
     (0, "airtune.format", ("coco-json", "Vi", "", None)),
     (0, "airtune.minimumImages", COUNT),
     (0, "airtune.maximumSetAside", (-0.1, 1, 1.5, *NUMBER)),
+    (0, "airtune.expectations", ("", "  ", 3, [])),
+    (0, "airtune.dataDocs", SWITCH),
     (0, "airtune.unknown", (1,)),
     (2, "systemPrompt", (None, 3, ["x"])),
     (2, "airtune.unknown", (1,)),

@@ -8,7 +8,7 @@ from typing import Any
 
 from airtune.stores.run_directory import RunDirectory
 
-_OWN = ("format", "minimumImages", "maximumSetAside")
+_OWN = ("format", "minimumImages", "maximumSetAside", "expectations", "dataDocs")
 
 
 def dataset_run(store: Path, run_id: str, uri: str, task: str = "vqa", **settings: Any) -> RunDirectory:

@@ -26,15 +26,22 @@ class Launched:
         log: takes what it prints.
         processes: how many train, on the CPU.
         sharded: whether they hold one model together.
+        starved: ``RANK:BYTES``: which of them has how little memory (:mod:`starved_peer`).
     """
 
-    def __init__(self, directory: Any, log: Path, *, processes: int = 1, sharded: bool = False) -> None:
+    def __init__(
+        self, directory: Any, log: Path, *, processes: int = 1, sharded: bool = False, starved: str | None = None
+    ) -> None:
         self.directory = directory
         self.log = log
         argv = accelerate_argv(
             TRAINING, directory.uri, gpus=0, processes=processes, sharded=sharded, python=sys.executable
         )
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        if starved is not None:
+            argv[argv.index(TRAINING)] = "starved_peer"
+            here = str(Path(__file__).parent)
+            environment |= {"STARVED": starved, "PYTHONPATH": os.pathsep.join([here, *sys.path])}
         with log.open("wb") as output:
             self.process = subprocess.Popen(argv, env=environment, stdout=output, stderr=subprocess.STDOUT)
 

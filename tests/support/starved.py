@@ -19,14 +19,14 @@ from airtune.stores.run_directory import RunDirectory
 from airtune.training.__main__ import train
 from airtune.training.stopping import StopRequest
 
-_MMAP_THRESHOLD = -3
-_ARENA_MAX = -8
+MMAP_THRESHOLD = -3
+ARENA_MAX = -8
 
 
 def main() -> None:
     libc = ctypes.CDLL(None)
-    libc.mallopt(_MMAP_THRESHOLD, 64 * 1024)  # a tensor that is freed goes back at once, so that the limit is exact
-    libc.mallopt(_ARENA_MAX, 1)
+    libc.mallopt(MMAP_THRESHOLD, 64 * 1024)  # a tensor that is freed goes back at once, so that the limit is exact
+    libc.mallopt(ARENA_MAX, 1)
     codes = []
     for given in json.loads(sys.argv[1]):
         before = address_space()

@@ -64,8 +64,9 @@ def assemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assemble:
         from airtune.training.remedies import Remedies
         from airtune.training.samples import Batches, Samples
         from airtune.training.stopping import StopRequest
+        from airtune.training.surroundings import Surroundings
         from airtune.training.trainable import make_trainable
-        from airtune.training.trainer import Surroundings, VisionLanguageTrainer
+        from airtune.training.trainer import VisionLanguageTrainer
 
         run = resolved(**changes)
         records = draw_dataset(tmp_path / "data", train=train, validation=validation)

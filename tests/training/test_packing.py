@@ -269,3 +269,52 @@ def test_samples_of_one_picture_meet_even_where_a_run_asks_for_one_sample_at_a_t
     assert [len(batch["sample_ids"]) for batch in batches] == [4, 4]
     pieces.trainer.data_collator.limit(1)
     assert [len(batch["rows"]) for batch in pieces.trainer.get_train_dataloader()] == [4, 4]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A film of noise, the same at each reading."""
+
+    frames: int = 12
+    rate: float = 4.0
+    width: int = 64
+    height: int = 64
+
+    def read(self, numbers: Sequence[int]) -> Any:
+        import numpy as np
+
+        shape = (self.frames, self.height, self.width, 3)
+        return np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)[list(numbers)]
+
+
+def test_questions_about_one_film_share_a_row_as_those_about_a_picture_do(lora: Bench) -> None:
+    lora.pictures["film"] = lora.encoder.see(Noise())
+    asked: list[Shown] = [(LONG, ("film",), f"What is number {number}?", "red " * (1 + number)) for number in range(3)]
+    padded, packed, (row,) = lora.both([*asked, (LONG, (), "hi", "yes")])
+    assert max(padded.apart(packed)) <= 1e-6
+    assert row.digests == ("film",)
+    lengths = [lora.sample(shown).length for shown in asked]
+    assert row.tokens < 0.5 * sum(lengths)
+
+
+@pytest.fixture
+def flex_attention_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FlexAttention as it is written down, with its backward pass, which torch allows on GPUs only."""
+    from torch.nn.attention import flex_attention
+
+    monkeypatch.setattr(flex_attention, "_validate_device", lambda query, key, value: None)
+
+
+@pytest.mark.nightly
+@pytest.mark.usefixtures("flex_attention_here")
+@pytest.mark.parametrize("key", ["qwen25vl", "qwen3vl", "internvl35", "llavanext", "deepseekocr"])
+def test_every_architecture_that_packs_can_do_so_by_flex_attention(key: str, tmp_path: Path) -> None:
+    """But for Gemma 4, which cuts its masks as only tensors can be cut: there the comparison keeps the boolean mask."""
+    from airtune.modeling.block_attention import go_by_blocks
+
+    made = bench(make_tiny(key, tmp_path / key), resolved(training_mode="SFT"), key)
+    go_by_blocks(made.model)
+    made.packer = made.packer.by_blocks()
+    batch = [*questions("ab", 2, system=LONG), (LONG, (), "hi", "yes"), ("", ("c", "a"), "both?", "no no")]
+    padded, packed, _ = made.both(batch)
+    assert max(padded.apart(packed)) <= 2e-5

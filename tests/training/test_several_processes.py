@@ -26,6 +26,9 @@ SETTINGS: dict[str, Any] = {
 STEPS = 24
 """21 samples in effective batches of 8 are 3 steps an epoch, the last of 5 samples."""
 
+ROOM = 60 * 2**20
+"""What the second process may take beyond what it has when the probe begins: a pass of four samples, not of eight."""
+
 MakeRun = Callable[..., RunDirectory]
 
 
@@ -36,12 +39,13 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     made = 0
 
-    def put_together(*, train: int = 21, **changes: Any) -> RunDirectory:
+    def put_together(*, train: int = 21, words: int = 0, **changes: Any) -> RunDirectory:
         nonlocal made
         made += 1
+        drawn = draw_dataset(tmp_path / "data", train=train, validation=4, words=words)
         records = [
             replace(each, images=(), image_digests=(), width=0, height=0) if number % 5 == 0 else each
-            for number, each in enumerate(draw_dataset(tmp_path / "data", train=train, validation=4))
+            for number, each in enumerate(drawn)
         ]
         # A picture that no other sample shows, in the last validation sample.
         key = f"images/{train + 4}.png"
@@ -142,6 +146,61 @@ def test_a_model_divided_between_two_processes_goes_on_in_one_and_ends_where_one
     assert train_here(cut)["resumed_from"] == stopped
     assert_the_same_curve(whole, cut)
     assert_the_same_bundle(whole, cut, "model_full", "model.safetensors")
+
+
+@pytest.mark.parametrize("mode", ["SFT", pytest.param("LoRA", marks=pytest.mark.nightly)])
+def test_memory_that_runs_out_in_one_of_two_processes_lets_both_train_in_smaller_pieces(
+    make: MakeRun, launch: Launch, mode: str
+) -> None:
+    """The other one holds a share of the same model, and would wait for it in the middle of a pass."""
+    settings = {"training_mode": mode, "train": 8, "epochs": 1, "batch_size": 8, "gradient_accumulation": 1,
+                "words": 200}  # fmt: skip
+    whole, starved = make(**settings), make(**settings)
+    train_here(whole)
+    ended = launch(starved, processes=2, sharded=mode == "SFT", starved=f"1:{ROOM}")
+    assert ended.end() == 0, ended.output()
+    taken = starved.read_json("training/batching.json")["remedies"]
+    assert {each["when"] for each in taken} == {"before step 1"}
+    assert taken[0]["said"] == "another process of this run ran out of memory"
+    assert_the_same_curve(whole, starved, steps=1)
+
+
+def test_two_processes_end_early_by_their_answers_at_the_same_step_as_one(make: MakeRun, launch: Launch) -> None:
+    settings = {"epochs": 12, "early_stopping_patience": 2, "early_stopping_metric": "exact_match"}
+    whole, two = make(**settings), make(**settings)
+    train_here(whole)
+    ended = launch(two, processes=2)
+    assert ended.end() == 0, ended.output()
+    assert "no better exact_match for 2 epochs: training ends" in ended.output()
+    assert [row["exact_match"] for row in rows_of(two, "evaluations")] == [
+        row["exact_match"] for row in rows_of(whole, "evaluations")
+    ]
+    assert_the_same_curve(whole, two, steps=len(rows_of(whole)))
+    assert len(rows_of(two)) < 36
+    expected, found = (run.read_json("training/result.json") for run in (whole, two))
+    assert [found[key] for key in ("steps", "kept_step", "stopped_early")] == [
+        expected[key] for key in ("steps", "kept_step", "stopped_early")
+    ]
+    assert_the_same_bundle(whole, two, "model_adapter", "adapter_model.safetensors")
+
+
+@pytest.mark.nightly
+def test_told_to_stop_while_one_process_answers_both_save_and_the_answers_are_given_again(
+    make: MakeRun, launch: Launch
+) -> None:
+    settings = {"epochs": 2, "early_stopping_patience": 2, "early_stopping_metric": "token_f1",
+                "checkpoint_every_steps": None}  # fmt: skip
+    whole, cut = make(**settings), make(**settings)
+    train_here(whole)
+    first = launch(cut, processes=2)
+    first.wait_for_step(3)  # the last step of the epoch: what follows is its validation
+    first.process.send_signal(signal.SIGTERM)
+    assert first.end() == 75, first.output()
+    second = launch(cut, processes=2)
+    assert second.end() == 0, second.output()
+    assert_the_same_curve(whole, cut, steps=6)
+    scores = [[row["token_f1"] for row in rows_of(run, "evaluations")] for run in (whole, cut)]
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.nightly

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from airtune.datasets.assembly import Assembly, assemble
 from airtune.datasets.control_tokens import ControlTokens, tokens_of_model
 from airtune.datasets.crew import Crew
+from airtune.datasets.drift import Drift
 from airtune.datasets.duplicates import near_duplicates_of
-from airtune.datasets.expectations import Check, run_expectations
+from airtune.datasets.expectations import Check, Expectations
 from airtune.datasets.facts import facts_of
 from airtune.datasets.images import Images
 from airtune.datasets.inspection import ImageFacts, Inspected, inspect
 from airtune.datasets.leakage import Leaks, leaks_of
+from airtune.datasets.lost_characters import lost_character_warnings
 from airtune.datasets.progress import Meter, Say
 from airtune.datasets.readers.formats import Reader, reader_for
 from airtune.datasets.repeats import repeat_warnings
 from airtune.datasets.report.page import report
 from airtune.datasets.source import Source
 from airtune.datasets.spool import Spool
+from airtune.datasets.suite_table import record_fields
+from airtune.datasets.suites import suite_for
 from airtune.datasets.verdict import Verdict, empty_dataset, judge
 from airtune.runspec.tasks import Task
+
+DATA_DOCS: Final = "data-docs"
+"""The folder of Great Expectations' own pages, below the one that is given to :func:`check`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +49,8 @@ class Asked:
             catalog's models alone.
         minimum_images: fewer are refused; None takes the default.
         maximum_set_aside: a larger share of samples set aside is refused; None takes the default.
+        expectations: URI of a suite that is laid over the task's own; None: that one alone.
+        data_docs: whether Great Expectations' own pages are written, too.
     """
 
     uri: str
@@ -51,6 +61,8 @@ class Asked:
     base_model: str | None = None
     minimum_images: int | None = None
     maximum_set_aside: float | None = None
+    expectations: str | None = None
+    data_docs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +75,11 @@ class Checked:
         near: groups of images (by digest) that are nearly the same.
         leaks: what is in training and in validation.
         facts: see :func:`airtune.datasets.facts.facts_of`.
-        checks: how the expectations went; none where there is no sample.
+        suites: URI and sha256 of each file with expectations.
+        checks: how they went; none where there is no sample.
         verdict: what it amounts to.
         images: where the images are.
+        drift: how it differs from the champion's dataset; None where there is none to compare with.
     """
 
     assembly: Assembly
@@ -73,9 +87,28 @@ class Checked:
     near: Sequence[Sequence[str]]
     leaks: Leaks
     facts: dict[str, Any]
+    suites: Sequence[tuple[str, str]]
     checks: Sequence[Check]
     verdict: Verdict
     images: Images
+    drift: Drift | None = None
+
+    def compared(self, drift: Drift | None, why_not: str | None) -> Checked:
+        """The same, with what a comparison has shown: what drifted much is a warning, the rest a note.
+
+        Args:
+            drift: how it differs from an earlier dataset; None where it was not compared.
+            why_not: why there was no comparison, if that is worth a note.
+        """
+        warnings, notes = list(self.verdict.warnings), list(self.verdict.notes)
+        if drift is not None:
+            notes.append(drift.words)
+            for each in drift.drifted:
+                (warnings if each.level == "much" else notes).append(f"since {drift.before.name}, {each.words}")
+        elif why_not is not None:
+            notes.append(why_not)
+        verdict = dataclasses.replace(self.verdict, warnings=tuple(warnings), notes=tuple(notes))
+        return dataclasses.replace(self, drift=drift, verdict=verdict)
 
     def page(self, title: str) -> str:
         """The report as one HTML page."""
@@ -100,6 +133,7 @@ class Checked:
             "set_aside": self.facts["set_aside"],
             "set_aside_by_reason": self.facts["set_aside_by_reason"],
             "leaks": self.leaks.to_json(),
+            "suites": [{"uri": uri, "sha256": digest} for uri, digest in self.suites],
             "checks": [found.to_json() for found in self.checks],
         }
 
@@ -109,7 +143,8 @@ def check(asked: Asked, folder: Path, tell: Say) -> Checked:
 
     Args:
         asked: which, and by which measure.
-        folder: an empty folder for what is found (records.parquet, set-aside.jsonl) and for work in between.
+        folder: an empty folder for what is found (records.parquet, set-aside.jsonl, :data:`DATA_DOCS`) and for work in
+            between.
         tell: where lines about the progress go.
 
     Raises:
@@ -119,6 +154,7 @@ def check(asked: Asked, folder: Path, tell: Say) -> Checked:
         NotPermittedError: the store or the platform forbids the dataset.
         StoreError: the store failed.
     """
+    expectations = Expectations(suite_for(asked.task, asked.expectations))
     tell(f"dataset {asked.uri}")
     source = Source.open(asked.uri)
     name, reader = reader_for(source, asked.format)
@@ -130,7 +166,8 @@ def check(asked: Asked, folder: Path, tell: Say) -> Checked:
     images = Images(asked.uri)
     meter = Meter("videos looked at" if spool.videos else "images looked at", tell)
     inspected = inspect(images, spool.images, meter, videos=spool.videos)
-    near = near_duplicates_of(found for found in inspected.values() if isinstance(found, ImageFacts))
+    found = [image for image in inspected.values() if isinstance(image, ImageFacts)]
+    near = near_duplicates_of(found)
     with Crew() as crew:
         assembly = assemble(
             spool,
@@ -147,25 +184,27 @@ def check(asked: Asked, folder: Path, tell: Say) -> Checked:
     facts = facts_of(assembly, inspected, root_uri=asked.uri, dataset_format=name, task=asked.task.value)
     leaks = leaks_of(assembly.records, near)
     notes = [*_notes(reader, spool), *leaks.warnings, *repeat_warnings(assembly.records, asked.task)]
-    checks, verdict = _judged(asked, assembly, facts, notes, len(files))
-    return Checked(assembly, inspected, near, leaks, facts, checks, verdict, images)
-
-
-def _judged(
-    asked: Asked, assembly: Assembly, facts: dict[str, Any], notes: list[str], files: int
-) -> tuple[list[Check], Verdict]:
-    nothing = empty_dataset(assembly, files, uri=asked.uri, task=asked.task)
+    notes += lost_character_warnings(assembly.records)
+    checks: list[Check] = []
+    nothing = empty_dataset(assembly, len(files), uri=asked.uri, task=asked.task)
     if nothing is not None:
-        return [], Verdict((nothing,), tuple(notes), ())
-    checks = run_expectations(assembly.records, asked.task)
-    return checks, judge(
-        assembly,
-        facts,
-        checks,
-        notes,
-        minimum_images=asked.minimum_images,
-        maximum_set_aside=asked.maximum_set_aside,
-    )
+        verdict = Verdict((nothing,), tuple(notes), ())
+    else:
+        checks = expectations.check(
+            assembly.records.batches(record_fields(expectations.suite.columns)),
+            {image.digest: image for image in found},
+            near,
+            data_docs=folder / DATA_DOCS if asked.data_docs else None,
+        )
+        verdict = judge(
+            assembly,
+            facts,
+            checks,
+            notes,
+            minimum_images=asked.minimum_images,
+            maximum_set_aside=asked.maximum_set_aside,
+        )
+    return Checked(assembly, inspected, near, leaks, facts, expectations.suite.files, checks, verdict, images)
 
 
 def _notes(reader: Reader, spool: Spool) -> list[str]:

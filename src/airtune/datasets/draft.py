@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from airtune.datasets.boxes import Units
 
 REMEDIES: Final = {
-    "annotation-malformed": "write one JSON object a line, in UTF-8",
+    "annotation-malformed": "correct the file at the place that is named, and write it in UTF-8",
     "annotation-shape": "correct the annotation as docs/datasets.md shows its format",
     "annotation-empty": "annotate the image, or delete the line",
     "annotation-outside": "keep annotation files inside the dataset, without symbolic links that lead out",

@@ -71,6 +71,8 @@ def drift_since_champion(
                 missing = missing or f"the champion {champion} has no dataset any more to compare with"
     except AirtuneError as error:
         return None, f"the dataset could not be compared with the champion's: {error.problems[0].message}"
+    except (ValueError, KeyError, TypeError) as error:  # tables that another version of airtune has written
+        return None, f"the dataset could not be compared with the champion's: {error}"
     return None, missing
 
 

@@ -1,33 +1,30 @@
-"""Great Expectations over the records: the suites of ``include/configs/expectations``, one JSON a task.
+"""Great Expectations over the records: every expectation of a run's suite, and how it went.
 
-A suite is Great Expectations' own format. An expectation's ``severity`` decides what its failure means: ``critical``
-fails the run, ``warning`` is reported, ``info`` is recorded.
+An expectation's ``severity`` decides what its failure means: ``critical`` fails the run, ``warning`` is reported,
+``info`` is recorded.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from airtune.configs import config_file
-from airtune.datasets.record import Record
-from airtune.datasets.record_table import RecordTable
+from airtune.datasets.inspection import ImageFacts
+from airtune.datasets.suite_table import frame_of
+from airtune.datasets.suites import Suite
 from airtune.errors import Problem, SettingsError
-from airtune.runspec.answers import COORDINATE_RANGE
-from airtune.runspec.tasks import Task
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-SEVERITIES: Final = ("critical", "warning", "info")
+    import pyarrow as pa
 
 _EXAMPLES: Final = 5
+_LONGEST_EXAMPLE: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +34,7 @@ class Check:
     Attributes:
         expectation: its type, for example ``expect_column_values_to_be_unique``.
         column: what it looks at; None for the table as a whole.
-        severity: one of :data:`SEVERITIES`.
+        severity: one of :data:`airtune.datasets.suites.SEVERITIES`.
         description: a sentence, from the suite.
         passed: whether the records hold to it.
         observed: what was found instead, in words; empty when it passed.
@@ -62,113 +59,87 @@ class Check:
         }
 
 
-def run_expectations(records: RecordTable, task: Task) -> list[Check]:
-    """Hold the records against the suite of their task.
+class Expectations:
+    """A suite, built and ready to be held against records.
 
     Args:
-        records: all of them, both splits.
-        task: whose suite to take.
-
-    Returns:
-        One check an expectation, in the suite's order.
+        suite: what is expected.
 
     Raises:
-        SettingsError: the suite is not one that Great Expectations can run.
+        SettingsError: Great Expectations cannot build some of them; all are named.
     """
+
+    def __init__(self, suite: Suite) -> None:
+        self.suite = suite
+        self._built = _built(suite)
+
+    def check(
+        self,
+        batches: Iterable[pa.RecordBatch],
+        images: Mapping[str, ImageFacts] = MappingProxyType({}),
+        near: Iterable[Sequence[str]] = (),
+        *,
+        data_docs: Path | None = None,
+    ) -> list[Check]:
+        """Hold records against the suite.
+
+        Args:
+            batches: all of them, both splits, with the fields that
+                :func:`airtune.datasets.suite_table.record_fields` names for the suite's columns.
+            images: what is known about their images, by digest.
+            near: groups of digests of images that are nearly the same.
+            data_docs: an empty folder for Great Expectations' own pages; None writes none.
+
+        Returns:
+            One check an expectation, in the suite's order.
+        """
+        gx = _great_expectations()
+        from great_expectations.data_context.types.base import ProgressBarsConfig
+
+        context = gx.get_context(mode="ephemeral")
+        context.variables.progress_bars = ProgressBarsConfig(globally=False)
+        suite = gx.ExpectationSuite(name=self.suite.name, expectations=list(self._built))
+        asset = context.data_sources.add_pandas("records").add_dataframe_asset("records")
+        # One table in memory, not pieces of it: what is unique, or how many values there are, only the whole can say.
+        frame = frame_of(batches, self.suite.columns, images, near)
+        batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
+        found = batch.validate(suite, result_format="SUMMARY")
+        if data_docs is not None:
+            from airtune.datasets.data_docs import write_data_docs
+
+            write_data_docs(context, suite, found, data_docs)
+        return [_check(result) for result in found.to_json_dict()["results"]]
+
+
+def _great_expectations() -> Any:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # before the import, which reads it
     import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    path = config_file("expectations", f"{task.value}.json")
-    expectations = _expectations(path)
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    suite = gx.ExpectationSuite(name=task.value, expectations=expectations)
-    asset = context.data_sources.add_pandas("records").add_dataframe_asset("records")
-    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame_of(records)})
-    results = batch.validate(suite, result_format="SUMMARY").to_json_dict()["results"]
-    return [_check(result) for result in results]
+    # Its log repeats, with a stack, what the results say in a sentence.
+    logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
+    return gx
 
 
-def frame_of(records: RecordTable) -> pd.DataFrame:
-    """The table that the suites speak of: one row a record.
-
-    Columns: ``id``, ``split``, ``prompt``, ``target``, ``answer`` (None for phrase-grounding), ``prompt_characters``,
-    ``target_characters``, ``replaced_characters``, ``images`` (how many), ``image`` (digest of the first, or of the
-    video), ``width``, ``height`` (pixels), ``aspect_ratio`` (longer over shorter side; these four None where nothing
-    is shown), ``image_on_both_sides``, ``frames`` (of the video, else None), ``phrases``, ``boxes`` (how many),
-    ``smallest_box`` (share of the image; None without boxes), ``source_file``, ``source_line``.
-    """
-    import pandas as pd
-
-    sides: defaultdict[str, set[str]] = defaultdict(set)
-    for record in records.records():
-        for digest in record.shown:
-            sides[digest].add(record.split)
-    return pd.DataFrame([_row(record, sides) for record in records.records()])
-
-
-def _row(record: Record, sides: Mapping[str, set[str]]) -> dict[str, Any]:
-    truth = json.loads(record.truth)
-    boxes = [box for item in truth.get("groundings", ()) for box in item["boxes"]]
-    areas = [(x2 - x1) * (y2 - y1) / COORDINATE_RANGE**2 for x1, y1, x2, y2 in boxes]
-    return {
-        "id": record.id,
-        "split": record.split,
-        "prompt": record.prompt,
-        "target": record.target,
-        "answer": answer_of(truth),
-        "prompt_characters": len(record.prompt),
-        "target_characters": len(record.target),
-        "replaced_characters": record.replaced,
-        "images": len(record.images),
-        "image": record.shown[0] if record.shown else None,
-        "width": record.width if record.shown else None,
-        "height": record.height if record.shown else None,
-        "aspect_ratio": max(record.width, record.height) / min(record.width, record.height) if record.shown else None,
-        "image_on_both_sides": any(len(sides[digest]) > 1 for digest in record.shown),
-        "frames": record.frames if record.video is not None else None,
-        "phrases": len(truth.get("groundings", ())),
-        "boxes": len(boxes),
-        "smallest_box": min(areas, default=None),
-        "source_file": record.source_file,
-        "source_line": record.source_line,
-    }
-
-
-def answer_of(truth: Mapping[str, Any]) -> str | None:
-    """The text of a truth; None for phrase-grounding, whose answer is not one text."""
-    return next((str(truth[key]) for key in ("answer", "caption", "text") if key in truth), None)
-
-
-def _expectations(path: Path) -> list[Any]:
+def _built(suite: Suite) -> tuple[Any, ...]:
+    _great_expectations()
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
-    try:
-        stated = json.loads(path.read_text(encoding="utf-8"))["expectations"]
-        if not isinstance(stated, list) or not all(isinstance(item, dict) for item in stated):
-            raise TypeError("'expectations' is not a list of objects")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SettingsError(
-            Problem(str(path), f"not a suite of expectations: {error}", fix='{"name": ..., "expectations": [...]}')
-        ) from error
     expectations, problems = [], []
-    for index, item in enumerate(stated):
+    for stated in suite.expectations:
         try:  # one by one: a suite would pass over what it cannot build, and only say so in its log
-            expectations.append(ExpectationConfiguration(**{"severity": "critical", **item}).to_domain_obj())
+            expectations.append(ExpectationConfiguration(**stated.config).to_domain_obj())
         except Exception as error:  # whatever pydantic, marshmallow or Great Expectations itself thinks of
             problems.append(
                 Problem(
-                    f"{path}: expectations[{index}]",
+                    stated.where,
                     f"Great Expectations cannot build it: {str(error)[:300]}",
-                    value=str(item.get("type")),
+                    value=str(stated.config["type"])[:100],
                     fix="correct it",
                 )
             )
     if problems:
         raise SettingsError(problems)
-    return expectations
+    return tuple(expectations)
 
 
 def _check(result: Mapping[str, Any]) -> Check:
@@ -194,10 +165,15 @@ def _observed(result: Mapping[str, Any]) -> str:
         return f"could not be checked: {messages[0][:300]}"
     found = result.get("result") or {}
     if found.get("unexpected_count"):
-        values = Counter(str(value)[:60] for value in found.get("partial_unexpected_list", ()))
-        some = ", ".join(repr(value) for value in list(values)[:_EXAMPLES])
+        values = Counter(_short(value) for value in found.get("partial_unexpected_list", ()))
+        some = ", ".join(list(values)[:_EXAMPLES])
         share = found.get("unexpected_percent") or 0.0
         return f"{found['unexpected_count']} of {found.get('element_count')} ({share:.1f} %): {some}"
     if found.get("partial_missing_list"):
         return f"missing: {', '.join(map(str, found['partial_missing_list'][:_EXAMPLES]))}"
-    return f"found {found.get('observed_value')}"
+    return f"found {_short(found.get('observed_value'))}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_EXAMPLE else f"{text[: _LONGEST_EXAMPLE - 1]}…"

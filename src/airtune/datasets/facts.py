@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from airtune.datasets.assembly import Assembly
-from airtune.datasets.expectations import answer_of
 from airtune.datasets.fingerprint import fingerprint
 from airtune.datasets.image_facts import ImageFacts, Inspected
 from airtune.datasets.record import SPLITS
+from airtune.datasets.record_batch import answer_of
 from airtune.datasets.record_table import RecordTable
 from airtune.datasets.videos import VideoFacts
 

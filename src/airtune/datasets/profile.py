@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from airtune.datasets.expectations import answer_of
+from airtune.datasets.record_batch import answer_of
 from airtune.datasets.shift import UNCOUNTED
 from airtune.errors import DataError, Problem
 from airtune.runspec.answers import COORDINATE_RANGE
@@ -135,19 +135,22 @@ def profile_of(records: Path, images: Path | None = None) -> Profile:
 
 
 def batches(path: Path, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
-    """The rows of a table, some thousands at a time, with those of the columns that it has.
+    """Some columns of a table, some thousand rows at a time.
 
     Raises:
-        DataError: the file is missing or is not a table.
+        DataError: the file is missing, or is not a table with these columns.
     """
+    import pyarrow as pa
     import pyarrow.parquet as parquet
 
     wanted = list(columns)
     try:
         with path.open("rb") as file:
             table = parquet.ParquetFile(file)
-            there = set(table.schema_arrow.names)
-            yield from table.iter_batches(_ROWS, columns=[name for name in wanted if name in there])
+            missing = [name for name in wanted if name not in table.schema_arrow.names]
+            if missing:
+                raise pa.ArrowInvalid(f"it lacks the columns {', '.join(missing)}")
+            yield from table.iter_batches(_ROWS, columns=wanted)
     except FileNotFoundError as error:
         raise DataError(Problem(str(path), "the table is missing", fix="run the stage `validate` first")) from error
     except (OSError, ValueError) as error:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from airtune.datasets.check import Asked, Checked, check
+from airtune.datasets.check import DATA_DOCS, Asked, Checked, check
+from airtune.datasets.earlier import drift_since_champion
 from airtune.datasets.image_table import write_images
 from airtune.datasets.progress import Say, say
 from airtune.datasets.source import WHERE
@@ -48,8 +49,8 @@ def validate(run: RunDirectory, *, tell: Say = say) -> ValidationResult:
     """Look at everything in the run's dataset and write what training reads.
 
     Writes ``dataset/`` (records.parquet, images.parquet, facts.json, fingerprint, set-aside.jsonl) and
-    ``validation/`` (result.json, report.html). A dataset that is refused gets its report as well, but no records. Run
-    twice on the same data, it writes the same.
+    ``validation/`` (result.json, report.html; drift.json where the store has a champion's dataset). A dataset that is
+    refused gets its report as well, but no records. Run twice on the same data, it writes the same.
 
     Args:
         run: the run; its run.json names the dataset.
@@ -72,12 +73,20 @@ def validate(run: RunDirectory, *, tell: Say = say) -> ValidationResult:
         base_model=None if base is None or is_hub_id(base) else base,
         minimum_images=spec.dataset.minimum_images,
         maximum_set_aside=spec.dataset.maximum_set_aside,
+        expectations=spec.dataset.expectations,
+        data_docs=spec.dataset.data_docs or False,
     )
     work = Environment.read().home / "work"
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="validate-", dir=work) as folder:
         checked = check(asked, Path(folder), tell)
-        _write(run, spec, checked)
+        images = Path(folder, "images.parquet")
+        write_images(images, checked.inspected)
+        if checked.verdict.passed:
+            tables = checked.assembly.records.path, images
+            checked = checked.compared(*drift_since_champion(run, spec.name, checked.facts, tables))
+        _write(run, spec, checked, images)
+        _write_data_docs(run, Path(folder, DATA_DOCS))
     verdict = checked.verdict
     for warning in verdict.warnings:
         tell(f"warning: {warning}")
@@ -102,21 +111,32 @@ def _dataset_uri(spec: RunSpec) -> str:
     return spec.dataset.source.rstrip("/")
 
 
-def _write(run: RunDirectory, spec: RunSpec, checked: Checked) -> None:
+def _write(run: RunDirectory, spec: RunSpec, checked: Checked, images: Path) -> None:
     page = checked.page(spec.name)
     _take(run, layout.SET_ASIDE, checked.assembly.aside.path)
     run.write_text(layout.VALIDATION_REPORT, page)
     run.write_json(layout.VALIDATION_RESULT, checked.to_json())
+    if checked.drift is not None:
+        run.write_json(layout.VALIDATION_DRIFT, checked.drift.to_json())
+    else:
+        run.remove(layout.VALIDATION_DRIFT)
     if not checked.verdict.passed:
         # An earlier try may have passed on data that has changed since: nobody may train on what it left.
         for name in (layout.RECORDS, layout.IMAGES, layout.FACTS, layout.FINGERPRINT):
             run.remove(name)
         return
     _take(run, layout.RECORDS, checked.assembly.records.path)
-    write_images(run.path(layout.IMAGES), checked.inspected)
-    run.push(layout.IMAGES)
+    _take(run, layout.IMAGES, images)
     run.write_json(layout.FACTS, checked.facts)
     run.write_text(layout.FINGERPRINT, f"{checked.facts['fingerprint']}\n")
+
+
+def _write_data_docs(run: RunDirectory, folder: Path) -> None:
+    """Puts Great Expectations' pages into the run directory, where there are any; those of an earlier try go."""
+    run.remove(layout.DATA_DOCS)
+    if folder.is_dir():
+        shutil.copytree(folder, run.path(layout.DATA_DOCS))
+        run.push(layout.DATA_DOCS)
 
 
 def _take(run: RunDirectory, name: str, file: Path) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
+from airtune.modeling.own_attention import Undo, go_by
+
 if TYPE_CHECKING:
     from airtune.modeling.tree_attention import Tree
 
@@ -40,15 +42,9 @@ class Stretch:
     mask: torch.Tensor | None
 
 
-def go_by_branches(model: Any) -> None:
+def go_by_branches(model: Any) -> Undo:
     """Has the language model of a model compute attention as here, where its masks carry a tree; else as before."""
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
-    AttentionInterface.register(IMPLEMENTATION, branch_attention)
-    AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    base.set_attn_implementation({"text_config": IMPLEMENTATION})
+    return go_by(model, IMPLEMENTATION, branch_attention)
 
 
 def with_stretches(mask: torch.Tensor, tree: Tree) -> torch.Tensor:

@@ -13,6 +13,7 @@ from airtune.catalog.entry import CatalogEntry
 from airtune.environment import Environment
 from airtune.errors import NotPermittedError, Problem, SettingsError
 from airtune.modeling.base_model import model_type_of
+from airtune.modeling.films import limit_frames
 from airtune.modeling.nvila import know_classes
 from airtune.modeling.picture_tokens import image_tokens, patch_edge
 from airtune.modeling.precision import compute_dtype, default_device, weight_dtype
@@ -125,7 +126,7 @@ def load_processor(folder: Path, run: ResolvedRun | None = None, *, entry: Catal
 
 
 def limit_pixels(processor: Any, max_pixels: int) -> None:
-    """Scales larger pictures down to ``max_pixels`` (width x height), by the image processor itself.
+    """Scales larger pictures, and frames of videos, down to ``max_pixels`` (width x height), by the processor itself.
 
     The limit is saved with the processor, so that the published model sees pictures as it was trained to.
 
@@ -154,6 +155,7 @@ def limit_pixels(processor: Any, max_pixels: int) -> None:
             Problem("maxPixels", f"had no effect on {type(processor.image_processor).__name__}: a large picture still "
                     f"becomes {tokens} tokens of {unit}x{unit} pixels", value=str(max_pixels))
         )  # fmt: skip
+    limit_frames(processor, max_pixels)
 
 
 def _never_repack(model: Any) -> None:

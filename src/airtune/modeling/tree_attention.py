@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
 
-from airtune.modeling.branch_attention import IMPLEMENTATION, with_stretches
+from airtune.modeling import block_attention, branch_attention
 
 if TYPE_CHECKING:
     from airtune.catalog.entry import CatalogEntry
@@ -30,7 +30,8 @@ _TAKES_MASKS_BY_LAYER: Final = frozenset({"gemma4_text", "qwen2", "qwen3", "qwen
 """Language models that take one mask for layers that see everything and one for layers that see a window."""
 
 _FORMS: Final[dict[str, Form]] = {
-    "sdpa": "boolean", "eager": "additive", "flex_attention": "blocks", IMPLEMENTATION: "branches",
+    "sdpa": "boolean", "eager": "additive",
+    block_attention.IMPLEMENTATION: "blocks", branch_attention.IMPLEMENTATION: "branches",
 }  # fmt: skip
 
 
@@ -59,8 +60,9 @@ class TreeAttention:
     """How a model is told who sees whom in a tree.
 
     Attributes:
-        form: ``boolean`` (SDPA), ``additive`` (eager), ``blocks`` (FlexAttention) or ``branches`` (SDPA, branch by
-            branch, see :mod:`airtune.modeling.branch_attention`).
+        form: ``boolean`` (SDPA), ``additive`` (eager), ``blocks`` (FlexAttention, see
+            :mod:`airtune.modeling.block_attention`) or ``branches`` (SDPA, branch by branch, see
+            :mod:`airtune.modeling.branch_attention`).
         window: how many tokens back the layers with a sliding window see, their own included; None: no such layers.
         pictures_both_ways: whether, in layers with a window, the tokens of a picture see those after them, too.
     """
@@ -76,7 +78,8 @@ class TreeAttention:
 
     def masks(self, tree: Tree) -> Any:
         """The ``attention_mask`` of a row of shape (1, t): a mask, or one for each type of layer."""
-        full = self._mask(tree, ancestors(tree))
+        sees = ancestors(tree)
+        full = block_attention.ancestor_blocks(tree, sees) if self.form == "blocks" else self._mask(tree, sees)
         if self.window is None:
             return full
         return {FULL: full, SLIDING: self._mask(tree, near_ancestors(tree, self.window, self.pictures_both_ways))}
@@ -92,7 +95,7 @@ class TreeAttention:
         if self.form == "boolean":
             return mask
         if self.form == "branches":
-            return with_stretches(mask, tree)
+            return branch_attention.with_stretches(mask, tree)
         return torch.zeros(mask.shape, device=device).masked_fill_(~mask, torch.finfo(torch.float32).min)
 
 

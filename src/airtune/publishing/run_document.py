@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
+from airtune.catalog.registry import entry_of
 from airtune.errors import SettingsError
 from airtune.publishing.tokens import TokenIds
 from airtune.runspec.document import RunDocument
 from airtune.runspec.prompts import vi_system_prompt
-from airtune.runspec.resolved import ResolvedRun
+from airtune.runspec.resolved import Resolution, ResolvedRun
 from airtune.runspec.status import FINISHED, STARTED, Condition
 from airtune.runspec.tasks import Task
 from airtune.stores import layout
@@ -43,6 +44,23 @@ def prompt_warning(resolved: ResolvedRun) -> str | None:
     return (
         f"Datature's SDK serves {resolved.task.value} with a system prompt of its own and not with the one this model "
         'was trained on; train with systemPrompt "vi" if the model is to be served there'
+    )
+
+
+def model_warning(resolution: Resolution) -> str | None:
+    """Why the SDK cannot load this model at all; None when it can.
+
+    The SDK loads the model types of the catalog's entries. It knows neither one that was derived from a model's own
+    files, nor what transformers loads natively in the place of a model that brings its code (DeepSeek-OCR).
+    """
+    entry = entry_of(resolution.run)
+    model_type = (resolution.facts.get("base_model") or {}).get("model_type") or entry.model_type
+    if model_type == entry.model_type and not entry.derived:
+        return None
+    known = "" if entry.derived else f"; what it serves as {entry.display_name} is {entry.model_type}"
+    return (
+        f"Datature's SDK cannot load a {model_type}{known}. Serve this model with transformers: the base in "
+        f"{layout.MODEL_FULL}, with the adapter in {layout.MODEL_ADAPTER} where there is one"
     )
 
 

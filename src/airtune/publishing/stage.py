@@ -22,7 +22,7 @@ from airtune.publishing.bundle import assemble
 from airtune.publishing.manifest import Manifest, check_unchanged, create_manifest, describe, read_manifest
 from airtune.publishing.promote import Pointer, Promotion, promote
 from airtune.publishing.reload import Answer, answers_of_fresh_process, compare
-from airtune.publishing.run_document import prompt_warning
+from airtune.publishing.run_document import model_warning, prompt_warning
 from airtune.publishing.transfer_report import TransferReport
 from airtune.publishing.upload import download_published, upload, verified
 from airtune.runspec.resolved import Resolution, ResolvedRun
@@ -110,9 +110,10 @@ def publish(run: RunDirectory, *, answer: Answer = answers_of_fresh_process, say
         raise MissingError(
             Problem(f"{run.uri}/{name}", "is missing", fix=f"run `airtune {_NEEDED[name]}` first") for name in missing
         )
-    resolved = Resolution.from_json(run.store.read(layout.RESOLUTION)).run
-    warning = prompt_warning(resolved)
-    if warning:
+    resolution = Resolution.from_json(run.store.read(layout.RESOLUTION))
+    resolved = resolution.run
+    warnings = tuple(filter(None, (model_warning(resolution), prompt_warning(resolved))))
+    for warning in warnings:
         say(f"warning: {warning}")
     manifest = read_manifest(run)
     if manifest is None:
@@ -135,7 +136,7 @@ def publish(run: RunDirectory, *, answer: Answer = answers_of_fresh_process, say
         promoted=promotion.promoted,
         reason=promotion.reason,
         current=f"{_models(run, resolved).uri}/{layout.CURRENT}",
-        warnings=(warning,) if warning else (),
+        warnings=warnings,
     )
     run.write_json(layout.PUBLISH_RESULT, asdict(result))
     return result

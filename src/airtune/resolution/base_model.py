@@ -21,6 +21,7 @@ CONFIG: Final = "config.json"
 
 _TOKENIZERS: Final = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "tokenizer.model")
 _PROCESSORS: Final = ("processor_config.json", "preprocessor_config.json")
+_VIDEOS: Final = "video_preprocessor_config.json"
 _VISION: Final = re.compile(r"(?:^|\.)(?:visual|vision\w*|embed_vision)(?:\.|$)")
 _PROJECTOR: Final = re.compile(r"(?:^|\.)(?:multi_modal_projector|mm_projector|embed_vision|merger)(?:\.|$)|_merger_")
 
@@ -115,6 +116,8 @@ def read_base_model(source: str, *, where: str) -> BaseModel:
     for name in reversed(_PROCESSORS):
         if name in names:
             processor |= _json_object(store.read(name), f"{source}/{name}", where)
+    if _VIDEOS in names and "video_processor" not in processor:
+        processor["video_processor"] = _json_object(store.read(_VIDEOS), f"{source}/{_VIDEOS}", where)
     return _described(source, config, processor, tuple(read_tensors(store, where=where)), "files")
 
 

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from airtune.datasets.record import Record
 from airtune.resolution.data_facts import DataFacts
+from airtune.resolution.film_tokens import FilmRule
+from airtune.resolution.picture_sizes import Sizes
 from airtune.resolution.picture_tokens import Picture, PictureRule
 from airtune.resolution.text_tokens import TextRule
 from airtune.runspec.resolved import ResolvedRun
@@ -164,7 +166,14 @@ class Epoch:
         return {**asdict(self), "largest": {**asdict(self.largest), "tokens": self.largest.tokens}}
 
 
-def lengths_of(records: Iterable[Record], run: ResolvedRun, texts: TextRule, pictures: PictureRule) -> Lengths:
+def lengths_of(
+    records: Iterable[Record],
+    run: ResolvedRun,
+    texts: TextRule,
+    pictures: PictureRule,
+    films: FilmRule | None = None,
+    sizes: Sizes | None = None,
+) -> Lengths:
     """Counts the training samples.
 
     Args:
@@ -172,13 +181,18 @@ def lengths_of(records: Iterable[Record], run: ResolvedRun, texts: TextRule, pic
         run: its system prompt and limits.
         texts: counts texts.
         pictures: counts pictures.
+        films: counts videos; None: the records show none.
+        sizes: of the pictures; one that is not among them counts as its sample's first one.
     """
-    samples = []
+    samples, sizes = [], sizes or {}
     exact = texts.exact
     for record in records:
         if record.split != "train":
             continue
-        shown = [(digest, pictures(record.width, record.height)) for digest in record.image_digests]
+        first = (record.width, record.height)
+        shown = [(digest, pictures(*sizes.get(digest, first))) for digest in record.image_digests]
+        if record.video_digest is not None and films is not None:
+            shown.append((record.video_digest, films(*first, record.frames, record.frame_rate)))
         exact = exact and all(picture.exact for _, picture in shown)
         question = texts(record.prompt) + texts.after
         samples.append(Sample(tuple(shown), question, texts(record.target) + texts.end))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from airtune.answering.scoring import METRICS
@@ -16,9 +16,11 @@ from airtune.resolution.base_model import BaseModel
 from airtune.resolution.data_facts import DataFacts
 from airtune.resolution.device import Device
 from airtune.resolution.estimate import estimate
+from airtune.resolution.film_tokens import FilmRule
 from airtune.resolution.ledger import ASKED, Ledger
 from airtune.resolution.lengths import Lengths, guessed, lengths_of
 from airtune.resolution.parameters import is_expert
+from airtune.resolution.picture_sizes import Sizes
 from airtune.resolution.picture_tokens import PictureRule
 from airtune.resolution.text_tokens import text_rule
 from airtune.runspec import names
@@ -45,6 +47,7 @@ class Surroundings:
         device: the GPU, if any.
         architecture: which catalog entry trains the base model, and why.
         records: the samples; None where only the dataset's facts are at hand.
+        sizes: of their pictures, by digest.
         devices: how many devices will train it. The effective batch is decided here, for so many of them, and is the
             run's from then on: trained on another number, it is dealt out differently and stays the same.
     """
@@ -54,6 +57,7 @@ class Surroundings:
     device: Device
     architecture: Architecture
     records: tuple[Record, ...] | None = None
+    sizes: Sizes = field(default_factory=dict)
     devices: int = 1
 
     @property
@@ -134,7 +138,8 @@ def _lengths(run: ResolvedRun, around: Surroundings) -> Lengths:
     pictures = PictureRule(around.base, run.max_pixels)
     if around.records is None:
         return guessed(around.data, run, texts, pictures)
-    return lengths_of(around.records, run, texts, pictures)
+    films = FilmRule(around.base, texts, run.max_pixels)
+    return lengths_of(around.records, run, texts, pictures, films, around.sizes)
 
 
 def _size(spec: RunSpec, around: Surroundings) -> tuple[str, int | None]:

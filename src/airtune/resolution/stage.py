@@ -12,6 +12,7 @@ from airtune.resolution.architecture import choose
 from airtune.resolution.base_model import read_base_model, read_published
 from airtune.resolution.data_facts import DataFacts
 from airtune.resolution.device import Device, find_device
+from airtune.resolution.picture_sizes import picture_sizes
 from airtune.resolution.resolver import Surroundings, resolve_settings
 from airtune.resolution.verdict import DENY
 from airtune.runspec.document import RunDocument
@@ -88,6 +89,7 @@ def foresee(run: RunDirectory, device: Device | None = None, *, hub_needed: bool
         device=device or find_device(),
         architecture=choose(document, base.model_type, base),
         records=_records(run),
+        sizes=picture_sizes(run),
         devices=max(1, Environment.read().gpus or 1),
     )
     return resolve_settings(document, around)

@@ -42,6 +42,13 @@ class DatasetOwn(OwnObject):
     maximum_set_aside: Share = Field(
         None, description="refuse a dataset of which a larger share has to be set aside; default 0.05"
     )
+    expectations: Text | None = Field(
+        None,
+        description="a suite of expectations that is laid over the task's own: file:///… or s3://…/suite.json",
+    )
+    data_docs: Switch = Field(
+        None, description="write Great Expectations' own pages into validation/data-docs as well; default false"
+    )
 
 
 class DatasetSettings(PlatformObject):

@@ -22,6 +22,8 @@ class DatasetSpec(_View):
     shuffle: bool | None = None
     minimum_images: int | None = None
     maximum_set_aside: float | None = None
+    expectations: str | None = None
+    data_docs: bool | None = None
 
 
 class HyperparametersSpec(_View):

@@ -24,6 +24,8 @@ SET_ASIDE: Final = "dataset/set-aside.jsonl"
 VALIDATION: Final = "validation"
 VALIDATION_RESULT: Final = "validation/result.json"
 VALIDATION_REPORT: Final = "validation/report.html"
+VALIDATION_DRIFT: Final = "validation/drift.json"
+DATA_DOCS: Final = "validation/data-docs"
 
 TRAINING: Final = "training"
 TRAINING_METRICS: Final = "training/metrics.jsonl"

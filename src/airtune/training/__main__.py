@@ -101,8 +101,9 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
     from airtune.training.scores import Scores
     from airtune.training.selection import SET_ASIDE, select
     from airtune.training.selfcheck import SelfCheck
+    from airtune.training.surroundings import Surroundings
     from airtune.training.trainable import make_trainable
-    from airtune.training.trainer import Surroundings, VisionLanguageTrainer
+    from airtune.training.trainer import VisionLanguageTrainer
 
     run, entry = inputs.run, inputs.entry
 
@@ -195,7 +196,7 @@ def _train(directory: RunDirectory, inputs: Inputs, stop: StopRequest) -> dict[s
         around=around,
         seeing=seeing,
     )
-    faster = accelerate(trainer, packed=remedies.batching.row_tokens is not None)
+    faster = accelerate(trainer)
     check.note("accelerations", [asdict(each) for each in faster])
     for each in faster:
         log.info(str(each))

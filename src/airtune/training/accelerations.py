@@ -5,28 +5,32 @@ Which were taken, and why not the others, is in the log and in ``training/selfch
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
+from airtune.modeling.block_attention import go_by_blocks
+from airtune.modeling.own_attention import Undo
 from airtune.modeling.precision import compute_dtype
-from airtune.training.out_of_memory import first_line
+from airtune.training import ranks
+from airtune.training.out_of_memory import first_line, is_out_of_memory
 from airtune.training.random_states import untouched
 from airtune.training.samples import FAILURE, ROWS
 
 if TYPE_CHECKING:
+    from airtune.training.samples import Batches
     from airtune.training.trainer import VisionLanguageTrainer
 
 TOLERANCES: Final = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 3e-2}
 """How far loss and gradients may be apart, relative to the largest: some units in the last place of each type."""
 
 _FLASH: Final = "flash_attention_2"
-
-Undo = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +51,48 @@ class Acceleration:
         return f"{self.name} {'is' if self.used else 'is not'} used: {self.reason}"
 
 
-def accelerate(trainer: VisionLanguageTrainer, *, packed: bool) -> list[Acceleration]:
-    """Tries what there is on the first sample of the run; what does not agree is taken back.
+def accelerate(trainer: VisionLanguageTrainer) -> list[Acceleration]:
+    """Tries what there is on the first samples of the run; what does not agree is taken back.
 
     The optimizer's is the same for every run (see :func:`fused`) and only said here.
 
     Args:
         trainer: whose model is not wrapped yet.
-        packed: whether samples share rows: their mask is none that FlashAttention takes.
     """
     found = [compared(trainer, "Liger", use_liger)]
-    if packed:
-        found.append(
-            Acceleration("FlashAttention", used=False, reason="samples share rows, by a mask it does not take")
-        )
-    else:
+    if not trainer.data_collator.packs:
         found.append(compared(trainer, "FlashAttention", use_flash_attention))
+    else:
+        no = "samples share rows, by a mask it does not take"
+        found += [Acceleration("FlashAttention", used=False, reason=no), _flex_attention(trainer)]
     return [*found, fused(trainer.optimizer_cls_and_kwargs[0], trainer.args.device)]
+
+
+def _flex_attention(trainer: VisionLanguageTrainer) -> Acceleration:
+    """For samples that share rows; elsewhere than on a GPU it has no backward pass."""
+    if trainer.args.device.type != "cuda":
+        no = "it is for GPUs; here attention goes branch by branch"
+        return Acceleration("FlexAttention", used=False, reason=no)
+    return compared(trainer, "FlexAttention", lambda model: use_blocks(model, trainer.data_collator))
+
+
+def use_blocks(model: Any, batches: Batches) -> Undo:
+    """Attention in shared rows by FlexAttention, whose block masks the batches bring from now on.
+
+    Raises:
+        ValueError: samples do not share rows.
+    """
+    packer = batches.packer
+    if packer is None:
+        raise ValueError("samples do not share rows")
+    go_back = go_by_blocks(model)
+    batches.packer = packer.by_blocks()
+
+    def undo() -> None:
+        go_back()
+        batches.packer = packer
+
+    return undo
 
 
 def fused(kind: type[torch.optim.Optimizer], device: torch.device) -> Acceleration:
@@ -141,7 +170,7 @@ def use_liger(model: Any) -> Undo:
 
 
 def compared(trainer: VisionLanguageTrainer, name: str, use: Callable[[Any], Undo]) -> Acceleration:
-    """Computes one step the plain way and another way, and keeps the other where both agree.
+    """Computes one step the plain way and another way, and keeps the other where both agree, on all devices.
 
     Whatever a library raises when it is not for this machine, this model or these versions: the plain way remains.
 
@@ -152,6 +181,17 @@ def compared(trainer: VisionLanguageTrainer, name: str, use: Callable[[Any], Und
     """
     if trainer.is_fsdp_enabled:
         return Acceleration(name, used=False, reason="nothing is compared on a model that is divided among devices")
+    found = _compared_here(trainer, name, use)
+    (refused,) = ranks.agree(not found.used)
+    if found.used and refused:
+        return Acceleration(name, used=False, reason="it does not do the same on another device of this run")
+    if found.used:
+        use(trainer.model)
+    return found
+
+
+def _compared_here(trainer: VisionLanguageTrainer, name: str, use: Callable[[Any], Undo]) -> Acceleration:
+    """Whether another way is worth taking on this device; it is not taken when this returns."""
     try:
         undo = use(trainer.model)
     except Exception as error:
@@ -162,24 +202,53 @@ def compared(trainer: VisionLanguageTrainer, name: str, use: Callable[[Any], Und
         undo()
         return Acceleration(name, used=False, reason=f"it does not run ({first_line(error)})")
     undo()
-    apart = _apart(_step(trainer), faster)
+    try:
+        plain = _step(trainer)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        no = "there is no memory to compare it before the probe"
+        return Acceleration(name, used=False, reason=no)
+    apart = _apart(plain, faster)
     if apart > TOLERANCES[compute_dtype(trainer.run)]:
         return Acceleration(name, used=False, reason=f"one step differs by {apart:.0e} from the plain one")
-    use(trainer.model)
     return Acceleration(name, used=True, reason=f"one step differs by {apart:.0e}")
 
 
 def _step(trainer: VisionLanguageTrainer) -> list[float]:
-    """The loss of the first sample, and of each trained tensor's gradient the norm and the sum."""
-    model = trainer.model
-    batch = trainer.data_collator([trainer.train_dataset[0]])
-    if FAILURE in batch:
-        raise batch[FAILURE]
-    with untouched(model):
-        loss = trainer.row_loss(model, batch[ROWS][0])
-        torch.autograd.backward(loss)
+    """The loss of the first samples, and of each trained tensor's gradient the norm and the sum.
+
+    Where samples share rows these are two rows of different lengths: one sample, and it with the next one, of which
+    each has tokens that the other may not see. Another way may cut rows otherwise, and would then drop out others.
+    """
+    model, rows = trainer.model, []
+    first = list(itertools.islice(trainer.order, 2)) if trainer.data_collator.packs else [0]
+    for together in range(1, len(first) + 1):
+        batch = trainer.data_collator([trainer.train_dataset[index] for index in first[:together]])
+        if FAILURE in batch:
+            raise batch[FAILURE]
+        rows += batch[ROWS]
+    loss = 0.0
+    with untouched(model), _without_dropout(model):
+        for row in rows:
+            share = trainer.row_loss(model, row)
+            torch.autograd.backward(share)
+            loss += float(share.detach())
         gradients = [p.grad.float() for p in model.parameters() if p.grad is not None]
-        return [float(loss.detach()), *(float(f(gradient)) for gradient in gradients for f in (torch.norm, torch.sum))]
+        return [loss, *(float(f(gradient)) for gradient in gradients for f in (torch.norm, torch.sum))]
+
+
+@contextlib.contextmanager
+def _without_dropout(model: torch.nn.Module) -> Iterator[None]:
+    """Nothing is dropped out within; everything else is as in training."""
+    dropping = [module for module in model.modules() if isinstance(module, torch.nn.Dropout) and module.training]
+    for module in dropping:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module in dropping:
+            module.train()
 
 
 def _apart(plain: list[float], faster: list[float]) -> float:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,9 +14,11 @@ from transformers import Trainer
 from transformers.trainer import SCHEDULER_NAME
 
 from airtune.runspec.resolved import ResolvedRun
-from airtune.training import ranks
+from airtune.training import checkpoints, ranks
+from airtune.training.best import Best
 from airtune.training.optimization import seed
 from airtune.training.optimizer_state import load_optimizer, save_optimizer
+from airtune.training.surroundings import Surroundings
 from airtune.training.weights import load_trained, save_trained_weights
 
 _STATE: Final = "trainer_state.json"
@@ -27,8 +32,29 @@ class CheckpointedTrainer(Trainer):  # type: ignore[misc]
     """
 
     run: ResolvedRun
+    around: Surroundings
+    best: Best
     lr_scheduler: Any
     optimizer: Any
+
+    def save_now(self) -> None:
+        """Writes a checkpoint of the latest step."""
+        self._save_checkpoint(self.model, None)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Weights that are trained, optimizer, schedule, scaler, random states and position: whole or not at all."""
+        del model, trial
+        step, directory = self.state.global_step, self.around.directory
+        with checkpoints.sealed(directory, step) if ranks.is_main() else _nowhere() as folder:
+            self.save_state_to(folder)
+        if ranks.is_main():
+            self.around.mirror.checkpoint(step)
+            best = self.best.step()
+            kept = frozenset() if best is None else frozenset([best])
+            for gone in checkpoints.rotate(directory, keep=self.run.checkpoints_kept, protect=kept):
+                self.around.mirror.remove(gone)
+        ranks.wait()
+        self.around.say(f"checkpoint of step {step} saved")
 
     def save_state_to(self, folder: Path) -> None:
         """Writes everything; all processes call it, the first one writes."""
@@ -69,3 +95,9 @@ class CheckpointedTrainer(Trainer):  # type: ignore[misc]
             return
         load_optimizer(self.optimizer.optimizer, Path(checkpoint))
         self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint, SCHEDULER_NAME), weights_only=True))
+
+
+@contextlib.contextmanager
+def _nowhere() -> Iterator[Path]:
+    """For a process that only takes part in a checkpoint: it writes nothing."""
+    yield Path(os.devnull)

@@ -67,6 +67,10 @@ class Packer:
             attention = replace(attention, form="branches")
         return cls(attention, Positions(model), row_tokens, _pair_cost(model, entry, attention))
 
+    def by_blocks(self) -> Packer:
+        """The same packer for a model that computes attention block by block: pairs that nobody sees cost nothing."""
+        return replace(self, attention=replace(self.attention, form="blocks"), pair_cost=0.0)
+
     def rows(self, samples: Sequence[Encoded], digests: Sequence[tuple[str, ...]]) -> list[Row]:
         """The samples in as few and as cheap rows as the tokens of a row allow.
 

@@ -12,7 +12,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 from transformers import TrainerCallback
 
-from airtune.training import ranks
+from airtune.training import ranks, sharding
 from airtune.training.out_of_memory import give_back, is_out_of_memory
 from airtune.training.pace import peak_bytes
 from airtune.training.random_states import untouched
@@ -112,11 +112,11 @@ class Probe(TrainerCallback):  # type: ignore[misc]
         return None
 
     def _pass(self, row: Row) -> None:
+        """One pass in which no process waits for another: memory may run out in one of them alone."""
         trainer = self._trainer
-        model = trainer.model_wrapped
-        # Replicas need not exchange gradients that nobody wants; a sharded model cannot compute alone.
-        alone = model.no_sync() if isinstance(model, DistributedDataParallel) else contextlib.nullcontext()
-        with alone:
+        wrapped = trainer.model_wrapped
+        model = wrapped.module if isinstance(wrapped, DistributedDataParallel) else wrapped
+        with sharding.alone(model):
             trainer.training_step(model, {ROWS: [row]}, torch.tensor(len(row.targets), device=trainer.args.device))
 
 

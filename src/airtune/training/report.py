@@ -53,7 +53,7 @@ def result_of(
     """The result's keys beside ``state`` and ``saved``."""
     state, evaluations = trainer.state, trainer.around.evaluations.rows
     device = trainer.args.device
-    kept = trainer.best_step()
+    kept = trainer.best.step()
     return {
         "steps": int(state.global_step),
         "planned_steps": total,

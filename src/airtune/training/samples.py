@@ -175,21 +175,24 @@ class Batches:
     Args:
         encoder: see :class:`airtune.modeling.encoding.Encoder`.
         packer: packs samples into shared rows; None pads them, where the architecture cannot do otherwise.
+
+    Attributes:
+        packer: the same; with another one, the next batches are packed in another way.
     """
 
     def __init__(self, encoder: Encoder, packer: Packer | None = None) -> None:
         self._encoder = encoder
-        self._packer = packer
+        self.packer = packer
 
     @property
     def packs(self) -> bool:
         """Whether samples share rows."""
-        return self._packer is not None
+        return self.packer is not None
 
     def limit(self, row_tokens: int | None) -> None:
         """From the next batch on a packed row has at most so many tokens; None: as many as before."""
-        if self._packer is not None and row_tokens is not None:
-            self._packer = replace(self._packer, row_tokens=row_tokens)
+        if self.packer is not None and row_tokens is not None:
+            self.packer = replace(self.packer, row_tokens=row_tokens)
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """One micro-batch.
@@ -203,8 +206,8 @@ class Batches:
             return {FAILURE: failure}
         encoded = [sample.encoded for sample in samples if sample.encoded is not None]
         digests = [sample.digests for sample in samples]
-        if self._packer is not None:
-            rows = self._packer.rows(encoded, digests)
+        if self.packer is not None:
+            rows = self.packer.rows(encoded, digests)
         else:
             rows = [padded_row(self._encoder, encoded, [digest for known in digests for digest in known])]
         if not all(sample.learned for sample in samples):

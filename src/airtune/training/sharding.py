@@ -10,11 +10,14 @@ the same pieces together as the others, and wait for nobody.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from airtune.catalog.entry import CatalogEntry
@@ -76,6 +79,72 @@ def finish(model: Any) -> None:
     model.set_reduce_scatter_unused_params(True)
     if next(model.parameters()).device.type == "cpu":
         model.set_force_sum_reduction_for_comms(True)
+
+
+@contextlib.contextmanager
+def alone(model: Any) -> Iterator[None]:
+    """Within, a pass through a divided model asks nothing of the other processes, so that it may fail in one of them.
+
+    It takes the memory that a real pass takes; its numbers mean nothing. Where weights of the others belong, this
+    process's own share stands once more, and of its gradients each process keeps its part without the others' being
+    added. Afterwards the model is as if no pass had begun, whatever ended it; all gradients are gone.
+
+    Args:
+        model: divided (:func:`finish`); another one is left as it is.
+    """
+    if not isinstance(model, FSDPModule):
+        yield
+        return
+    from torch.distributed.fsdp._fully_shard._fsdp_collectives import DefaultAllGather, DefaultReduceScatter
+
+    whole_model: Any = model
+    units = [module for module in whole_model.modules() if isinstance(module, FSDPModule)]
+    _exchange(units, _OwnShareAgain(), _OwnPart())
+    begun: list[bool] = []
+    noting = whole_model.register_forward_pre_hook(lambda *_: begun.append(True), prepend=True)
+    try:
+        yield
+    finally:
+        noting.remove()
+        if begun:
+            whole_model.reset_iter_state()
+        _exchange(units, DefaultAllGather(), DefaultReduceScatter())
+
+
+def _exchange(units: Sequence[Any], gather: Any, scatter: Any) -> None:
+    """How these units put their weights together and share their gradients out from now on."""
+    for unit in units:
+        unit.set_custom_all_gather(gather)
+        unit.set_custom_reduce_scatter(scatter)
+
+
+class _Allocating:
+    """Memory as torch's own exchange takes it."""
+
+    def allocate(self, size: Sequence[int], *, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        return torch.empty(*size, dtype=dtype, device=device)
+
+
+class _OwnShareAgain(_Allocating):
+    """An exchange of weights in which every share is this process's own."""
+
+    def __call__(
+        self, output_tensor: torch.Tensor, input_tensor: torch.Tensor, group: Any, async_op: bool = False
+    ) -> None:
+        del async_op
+        for number, share in enumerate(output_tensor.chunk(group.size())):
+            if number != group.rank():  # there the input lies already
+                share.copy_(input_tensor)
+
+
+class _OwnPart(_Allocating):
+    """An exchange of gradients to which no other process adds anything."""
+
+    def __call__(
+        self, output_tensor: torch.Tensor, input_tensor: torch.Tensor, group: Any, op: Any, async_op: bool = False
+    ) -> None:
+        del op, async_op
+        output_tensor.copy_(input_tensor.chunk(group.size())[group.rank()])
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:

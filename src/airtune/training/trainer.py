@@ -10,68 +10,34 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, TrainingArguments
 
 from airtune.catalog.registry import entry_of
-from airtune.errors import DefectError, DivergedError, Problem
+from airtune.errors import DefectError, Problem
 from airtune.modeling.vision_features import PictureEncoder
 from airtune.runspec.resolved import ResolvedRun
 from airtune.stores import layout
-from airtune.stores.run_directory import RunDirectory
-from airtune.training import checkpoints, gradients, ranks, sharding
+from airtune.training import gradients, ranks, sharding
 from airtune.training.attempts import Attempts
 from airtune.training.batching import Batching
+from airtune.training.best import Best
 from airtune.training.checkpointed import CheckpointedTrainer
+from airtune.training.finite import Finite
 from airtune.training.flow import Flow
-from airtune.training.journal import Journal
 from airtune.training.loss import summed_loss
-from airtune.training.mirror import Mirror
 from airtune.training.optimization import optimizer_and_settings, scheduler
 from airtune.training.order import EpochOrder, MicroBatches
-from airtune.training.pace import Pace
-from airtune.training.remedies import Remedies
 from airtune.training.rows import Row
 from airtune.training.samples import FAILURE, ROWS, SAMPLE_IDS, TOKENS, Batches, Samples
-from airtune.training.scores import Scores
-from airtune.training.stopping import StopRequest, evaluations_without_gain
-from airtune.training.validation import in_step_with_others, validation_loss
+from airtune.training.surroundings import Surroundings
+from airtune.training.validating import Validating
+from airtune.training.validation import in_step_with_others
 from airtune.training.weights import load_trained
-
-_MOST_SKIPPED_STEPS: Final = 25
-"""The gradient scaler of Float16 starts at 2**16 and halves at each overflow: after so many in a row it is at 0."""
-
-
-@dataclass
-class Surroundings:
-    """What the trainer works with beside model and data.
-
-    Attributes:
-        directory: the run directory.
-        pace: writes one row of metrics a logging step.
-        evaluations: one row an evaluation.
-        mirror: copies to a remote store.
-        stop: whether the process was told to stop.
-        say: where lines go.
-        remedies: how batches are cut up, and what is done when memory runs out.
-        scores: generates and scores answers, where early stopping goes by them.
-    """
-
-    directory: RunDirectory
-    pace: Pace
-    evaluations: Journal
-    mirror: Mirror
-    stop: StopRequest
-    say: Callable[[str], None]
-    remedies: Remedies
-    scores: Scores | None = None
 
 
 class VisionLanguageTrainer(CheckpointedTrainer):
@@ -113,7 +79,9 @@ class VisionLanguageTrainer(CheckpointedTrainer):
             together=run.effective_batch,
             shuffle=run.shuffle,
         )
-        self._skipped_steps = 0
+        self.best = Best(run, around.evaluations)
+        self._validating = Validating(self)
+        self._finite = Finite(run)
         self._ids: list[str] = []
         self.pass_tokens = 0
         self._attempts = Attempts(self)
@@ -146,10 +114,10 @@ class VisionLanguageTrainer(CheckpointedTrainer):
             raise DefectError(Problem("steps", f"{total} were planned, {self.run.epochs * self.steps_per_epoch} come"))
         self.around.pace.begin()
         self._attempts.train(resumed, checkpoint)
-        best = self.best_step()
+        best = self.best.step()
         if best is not None and best != self.state.global_step and not self.stop:
             load_trained(self.model, self.around.directory.workspace / layout.checkpoint(best))
-            self.around.say(f"the weights of step {best} are kept: they had the best {self._goal}")
+            self.around.say(f"the weights of step {best} are kept: they had the best {self.best.goal}")
 
     def begin_at(self, resumed: int) -> None:
         """An attempt begins after so many steps; one that was killed before their evaluation begins with that."""
@@ -176,21 +144,6 @@ class VisionLanguageTrainer(CheckpointedTrainer):
         if self.data_collator.packs:
             return math.ceil(self.run.effective_batch / ranks.world())
         return int(self.args.per_device_train_batch_size)
-
-    def _waited_long_enough(self) -> bool:
-        patience = self.run.early_stopping_patience
-        costs = [self._cost(row) for row in self.around.evaluations.rows]
-        return patience is not None and evaluations_without_gain(costs) >= patience
-
-    @property
-    def _goal(self) -> str:
-        metric = self.run.early_stopping_metric
-        return "validation loss" if metric == "loss" else metric
-
-    def _cost(self, evaluation: dict[str, Any]) -> float:
-        """What has to fall for the run to get better: the validation loss, or a score of answers turned round."""
-        metric = self.run.early_stopping_metric
-        return float(evaluation[metric]) * (1 if metric == "loss" else -1)
 
     # ---- the loss -----------------------------------------------------------------------------------------------
 
@@ -249,29 +202,9 @@ class VisionLanguageTrainer(CheckpointedTrainer):
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """The gradient's norm before clipping; the loop asks for it before each update, so this is where to stop."""
         norm = sharding.whole(torch.as_tensor(super()._get_grad_norm(model, grad_norm)))
-        loss_broken, norm_broken = ranks.agree(
-            not bool(torch.isfinite(self._tr_loss)), not bool(torch.isfinite(norm))
-        )  # of all devices
         scaled = self.accelerator.scaler is not None
-        self._skipped_steps = self._skipped_steps + 1 if norm_broken else 0
-        if loss_broken or (norm_broken and (not scaled or self._skipped_steps > _MOST_SKIPPED_STEPS)):
-            raise self._diverged("the loss" if loss_broken else "the gradient's norm")
+        self._finite.check(self._tr_loss, norm, step=self.state.global_step + 1, ids=self._ids, scaled=scaled)
         return norm
-
-    def _diverged(self, what: str) -> DivergedError:
-        step = self.state.global_step + 1
-        names = [name for each in ranks.gathered(self._ids) for name in each]
-        error = DivergedError(
-            Problem(
-                f"training step {step}",
-                f"{what} is no longer a number; the step was not taken and the last checkpoint is kept. "
-                f"Samples of the step: {', '.join(names[:32])}",
-                fix="lower learningRate by 2 to 5 times"
-                + ("; or use BFloat16 or Float32 instead of Float16" if self.run.precision == "Float16" else ""),
-            )
-        )
-        error.shared = not ranks.is_main()
-        return error
 
     # ---- order, schedule, precision -----------------------------------------------------------------------------
 
@@ -295,7 +228,7 @@ class VisionLanguageTrainer(CheckpointedTrainer):
         )
 
     def _run_epoch(self, **arguments: Any) -> None:
-        if self._waited_long_enough():  # killed after the evaluation that ended it, or just before
+        if self.best.waited_long_enough():  # killed after the evaluation that ended it, or just before
             self.control.should_training_stop = True
             return
         self.order.set_epoch(arguments["epoch"])
@@ -326,6 +259,12 @@ class VisionLanguageTrainer(CheckpointedTrainer):
             # Gradients are exchanged with each pass: to wait with it, each device would have to keep all of them.
             self.accelerator.gradient_state.plugin_kwargs["sync_each_batch"] = True
 
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        model, batches = super()._prepare_for_training(*args, **kwargs)
+        if self.is_fsdp_enabled:
+            sharding.finish(model)
+        return model, batches
+
     # ---- what is written while it runs --------------------------------------------------------------------------
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -340,57 +279,12 @@ class VisionLanguageTrainer(CheckpointedTrainer):
         del inputs
         return 0
 
-    # ---- evaluation ---------------------------------------------------------------------------------------------
-
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The validation loss, and the scores of real answers where early stopping goes by them."""
         del args, kwargs
-        self.model.eval()
-        loss = validation_loss(
-            self.eval_dataset,
-            size=self.args.eval_batch_size,
-            collate=self.data_collator,
-            loss_of=lambda row: self.row_loss(self.model, row),
-            pause=self._pause_in_evaluation,
-            in_step=self.is_fsdp_enabled,
-        )
-        scores = self._scores()
-        self.model.train()
-        metrics = {"eval_loss": loss}
+        metrics = {"eval_loss": self._validating()}
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        self._after_evaluation(loss, scores)
         return metrics
-
-    def _scores(self) -> dict[str, float]:
-        """Of the first process, for all: drawn on two devices, answers may differ in a bit and part ways."""
-        if self.around.scores is None:
-            return {}
-        if ranks.world() == 1:
-            return self.around.scores(self._pause_in_evaluation)
-        return ranks.told_by_main(self.around.scores(lambda: None) if ranks.is_main() else {})
-
-    def _after_evaluation(self, loss: float, scores: dict[str, float]) -> None:
-        if not math.isfinite(loss):
-            raise DivergedError(
-                Problem(f"validation after step {self.state.global_step}", "the loss is not a number",
-                        fix="lower learningRate by 2 to 5 times")
-            )  # fmt: skip
-        evaluations, step = self.around.evaluations, self.state.global_step
-        evaluations.write({"step": step, "epoch": round(float(self.state.epoch or 0), 4), "loss": loss, **scores})
-        said = "".join(f", {name} {value:.4f}" for name, value in scores.items())
-        self.around.say(f"epoch {self.state.epoch:g}: validation loss {loss:.4f}{said}")
-        if self.best_step() == step:
-            self.control.should_save = True  # the best weights so far are what the run may end with
-        if self._waited_long_enough():
-            self.around.say(f"no better {self._goal} for {self.run.early_stopping_patience} epochs: training ends")
-            self.control.should_training_stop = True
-
-    def best_step(self) -> int | None:
-        """The step with the best validation loss, or score, when the run may end with it."""
-        rows = self.around.evaluations.rows
-        if self.run.early_stopping_patience is None or not rows:
-            return None
-        return int(min(rows, key=lambda row: (self._cost(row), row["step"]))["step"])
 
     def stop_before_the_first_step(self) -> None:
         """Ends the process when it was told to stop and this attempt has trained nothing yet.
@@ -401,43 +295,3 @@ class VisionLanguageTrainer(CheckpointedTrainer):
         if self.stop:
             step = self.state.global_step
             self.stop.obey(f"the checkpoint of step {step} is the newest" if step else "nothing was lost")
-
-    def _pause_in_evaluation(self) -> None:
-        """Where an evaluation can be left when the run is told to stop; it is done again when the run resumes."""
-        if not self.stop.ask():
-            return
-        self.save_now()
-        self.stop.obey(f"checkpoint of step {self.state.global_step} saved")
-
-    # ---- checkpoints --------------------------------------------------------------------------------------------
-
-    def save_now(self) -> None:
-        """Writes a checkpoint of the latest step."""
-        self._save_checkpoint(self.model, None)
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Weights that are trained, optimizer, schedule, scaler, random states and position: whole or not at all."""
-        del model, trial
-        step = self.state.global_step
-        with checkpoints.sealed(self.around.directory, step) if ranks.is_main() else _nowhere() as folder:
-            self.save_state_to(folder)
-        if ranks.is_main():
-            self.around.mirror.checkpoint(step)
-            best = self.best_step()
-            kept = frozenset() if best is None else frozenset([best])
-            for gone in checkpoints.rotate(self.around.directory, keep=self.run.checkpoints_kept, protect=kept):
-                self.around.mirror.remove(gone)
-        ranks.wait()
-        self.around.say(f"checkpoint of step {step} saved")
-
-    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
-        model, batches = super()._prepare_for_training(*args, **kwargs)
-        if self.is_fsdp_enabled:
-            sharding.finish(model)
-        return model, batches
-
-
-@contextlib.contextmanager
-def _nowhere() -> Iterator[Path]:
-    """For a process that only takes part in a checkpoint: it writes nothing."""
-    yield Path(os.devnull)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from airtune.datasets.expectations import answer_of
+from airtune.datasets.record_batch import answer_of
 from airtune.datasets.record_table import RecordTable
 from airtune.runspec.answers import COORDINATE_RANGE
 

@@ -1,0 +1,103 @@
+"""Which expectations a run is held to: the default, its own, and what is wrong with a suite in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airtune.datasets.expectations import Expectations
+from airtune.datasets.suites import suite_for
+from airtune.errors import NotPermittedError, SettingsError
+from airtune.runspec.tasks import Task
+
+WIDER = {
+    "type": "expect_column_values_to_be_between",
+    "kwargs": {"column": "width", "min_value": 500},
+    "severity": "critical",
+    "description": "wide",
+}
+
+
+def written(folder: Path, *expectations: Any, **more: Any) -> str:
+    path = folder / "own suite.json"
+    path.write_text(json.dumps({"name": "own", "expectations": list(expectations), **more}))
+    return path.as_uri()
+
+
+def problem_of(folder: Path, *expectations: Any, **more: Any) -> str:
+    with pytest.raises(SettingsError) as caught:
+        Expectations(suite_for(Task.VQA, written(folder, *expectations, **more)))
+    return str(caught.value)
+
+
+def test_a_runs_own_suite_is_laid_over_the_default(tmp_path: Path) -> None:
+    narrower = {**WIDER, "kwargs": {"column": "width", "max_value": 9000}}
+    default = suite_for(Task.VQA)
+    own = suite_for(Task.VQA, written(tmp_path, WIDER, narrower))
+    assert len(own.expectations) == len(default.expectations) + 1  # one takes a place, one is new
+    at = [stated.config["description"] for stated in default.expectations].index("images are at least 28 pixels wide")
+    assert own.expectations[at].config == WIDER
+    assert own.expectations[-1].config == narrower
+    assert [uri.rpartition("/")[2] for uri, _ in own.files] == ["vqa.json", "own%20suite.json"]
+    assert own.columns == default.columns
+
+
+def test_a_suite_that_says_so_stands_alone(tmp_path: Path) -> None:
+    own = suite_for(Task.VQA, written(tmp_path, WIDER, meta={"replaces_default": True}))
+    assert [stated.config for stated in own.expectations] == [WIDER]
+    assert own.columns == {"width"}
+    assert len(own.files) == 1
+
+
+def test_a_row_condition_needs_its_columns_too(tmp_path: Path) -> None:
+    condition = {"row_condition": 'split=="train" and boxes>3', "condition_parser": "pandas"}
+    stated = {**WIDER, "kwargs": {**WIDER["kwargs"], **condition}}  # type: ignore[dict-item]
+    own = suite_for(Task.VQA, written(tmp_path, stated, meta={"replaces_default": True}))
+    assert own.columns == {"width", "split", "boxes"}
+
+
+@pytest.mark.parametrize(
+    ("expectation", "said"),
+    [
+        ({**WIDER, "kwargs": {"column": "widht"}}, "expectations[0]: the table has no such column (got 'widht')"),
+        ({**WIDER, "kwargs": {"column": "widht"}}, "is 'width' meant?"),
+        ({**WIDER, "kwargs": {"column_list": ["width", 3]}}, "the table has no such column (got 3)"),
+        ({**WIDER, "severity": "fatal"}, "no such severity (got 'fatal'); allowed: critical or warning or info"),
+        ({**WIDER, "type": "expect_wonders"}, "Great Expectations cannot build it"),
+        ({**WIDER, "kwargs": {"column": "width", "min_value": [1]}}, "Great Expectations cannot build it"),
+        ({**WIDER, "kwargs": 3}, "has no object 'kwargs'"),
+        ({"kwargs": {}}, "has no 'type'"),
+        (["type"], "has no 'type'"),
+    ],
+)
+def test_what_is_wrong_with_an_expectation_is_said_with_its_place(tmp_path: Path, expectation: Any, said: str) -> None:
+    assert said in problem_of(tmp_path, expectation)
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    text = problem_of(tmp_path, {**WIDER, "severity": "fatal"}, {**WIDER, "kwargs": {"column": "x"}})
+    assert "expectations[0]" in text
+    assert "expectations[1]" in text
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"expectations": {}}', b"\xff\xfe", b'{"expectations": [], "meta": 3}', b"[" * 9999]
+)
+def test_a_file_that_is_no_suite_is_refused_in_words(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "own.json"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match="not a suite of expectations"):
+        suite_for(Task.VQA, path.as_uri())
+
+
+def test_a_suite_that_is_not_there_or_not_allowed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match="there is no such file"):
+        suite_for(Task.VQA, (tmp_path / "none.json").as_uri())
+    with pytest.raises(SettingsError, match="not a URI"):
+        suite_for(Task.VQA, "suite.json")
+    monkeypatch.setenv("AIRTUNE_ALLOWED_SOURCES", "s3://ours")
+    with pytest.raises(NotPermittedError, match="does not read from there"):
+        suite_for(Task.VQA, written(tmp_path, WIDER))
