@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from airtune.datasets.fingerprint import fingerprint
 from airtune.datasets.record import write_records
 from airtune.errors import DataError, SettingsError
 from airtune.evaluation.stage import prepare
@@ -42,6 +43,20 @@ def test_a_dataset_without_validation_samples_is_refused(prepare_run: Callable[.
     write_records(prepared.run.path(layout.RECORDS), [])
     with pytest.raises(DataError, match="no validation sample"):
         prepare(prepared.run)
+
+
+def test_another_evaluation_set_than_the_run_was_resolved_on_is_refused(prepare_run: Callable[..., Any]) -> None:
+    prepared = prepare_run(pictures=2)
+    resolution = json.loads(prepared.run.store.read(layout.RESOLUTION))
+    judging = [record.digest for record in prepared.records if record.split == "validation"]
+    for digest, passes in ((fingerprint(judging), True), (fingerprint(judging[1:]), False)):
+        resolution["facts"] = {"data": {"evaluation_set_digest": digest}}
+        prepared.run.write_text(layout.RESOLUTION, json.dumps(resolution))
+        if passes:
+            assert len(prepare(prepared.run).records) == len(judging)
+        else:
+            with pytest.raises(DataError, match="the samples of validation on record are not those"):
+                prepare(prepared.run)
 
 
 def test_everything_the_stage_reads_comes_from_the_run_directory(prepare_run: Callable[..., Any]) -> None:

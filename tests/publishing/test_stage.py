@@ -57,6 +57,7 @@ def test_a_published_run_is_whole_and_its_manifest_tells_the_truth(
     assert document["run_id"] == "run-1"
     assert document["seeds"] == {"training": 11, "sampling": 3}
     assert document["digests"]["data"] == "f" * 64
+    assert document["digests"]["evaluation_set"] == "e" * 64
     assert document["digests"]["image"] == "registry/trainer@sha256:abc"
     template = stored["model_full/chat_template.jinja"]
     assert document["digests"]["chat_template"] == hashlib.sha256(template).hexdigest()

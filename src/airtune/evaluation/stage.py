@@ -17,6 +17,7 @@ from airtune.answering.decoding import Decoding, greedy, sampled
 from airtune.answering.scoring import PRIMARY, summarise
 from airtune.datasets.images import Images
 from airtune.datasets.record import Record, read_records
+from airtune.datasets.sealing import check_sealed, evaluation_set_digest
 from airtune.errors import DataError, Problem
 from airtune.evaluation.changes import changes
 from airtune.evaluation.contestants import Contestants
@@ -79,7 +80,7 @@ def prepare(run: RunDirectory) -> Evaluation:
 
     Raises:
         MissingError: a stage before this one has not run.
-        DataError: there are no validation samples.
+        DataError: there are no validation samples, or others than the run was resolved on.
         SettingsError: the trained weights are missing.
     """
     resolution = Resolution.from_json(run.store.read(layout.RESOLUTION))
@@ -95,6 +96,7 @@ def prepare(run: RunDirectory) -> Evaluation:
     records = read_records(run.path(layout.RECORDS), "validation")
     if not records:
         raise DataError(Problem(layout.RECORDS, "has no validation sample, so there is nothing to score the model on"))
+    check_sealed(records, resolution.facts.get("data", {}), validation_only=True)
     folder = run.path(weights)
     contestants = Contestants(
         base=fetch_base_model(resolved.base_model),
@@ -150,7 +152,7 @@ def _metrics(evaluation: Evaluation, rows: Sequence[Prediction]) -> dict[str, An
         "schema": SCHEMA,
         "task": task.value,
         "samples": len(evaluation.records),
-        "evaluation_set_digest": evaluation.facts.get("evaluation_set_digest"),
+        "evaluation_set_digest": evaluation_set_digest(evaluation.records),
         "primary": PRIMARY[task],
         "decoding": {answering.decoding.name: answering.decoding.to_json() for answering in evaluation.passes},
         **scores,

@@ -24,6 +24,8 @@ class DataFacts:
         prompt_characters: 95th percentile of the questions' lengths.
         image_pixels: 95th percentile of the images' areas; None without images.
         images_per_sample: most images that a sample has.
+        fingerprint: of the samples; None where an earlier airtune validated them.
+        evaluation_set_digest: of those that are held back; likewise.
     """
 
     root_uri: str
@@ -35,6 +37,8 @@ class DataFacts:
     prompt_characters: float | None
     image_pixels: float | None
     images_per_sample: int
+    fingerprint: str | None = None
+    evaluation_set_digest: str | None = None
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> DataFacts:
@@ -54,6 +58,8 @@ class DataFacts:
                 prompt_characters=_p95(facts["prompt_characters"]),
                 image_pixels=_p95(facts["image_pixels"]),
                 images_per_sample=facts["images_per_sample"],
+                fingerprint=facts.get("fingerprint"),
+                evaluation_set_digest=facts.get("evaluation_set_digest"),
             )
         except (KeyError, TypeError) as error:
             raise DefectError(

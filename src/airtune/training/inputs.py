@@ -11,6 +11,7 @@ from airtune.catalog.entry import CatalogEntry
 from airtune.catalog.registry import entry_of
 from airtune.datasets.images import Images
 from airtune.datasets.record import Record, read_records
+from airtune.datasets.sealing import check_sealed
 from airtune.errors import DataError, Problem, SettingsError
 from airtune.runspec.resolved import ResolvedRun
 from airtune.stores import layout
@@ -58,7 +59,8 @@ def read_inputs(directory: RunDirectory, say: Callable[[str], None]) -> Inputs:
 
     Raises:
         SettingsError: the run is not resolved, or asks for what cannot be trained yet.
-        DataError: pictures are gone or have changed since validation.
+        DataError: the records are not those the run was resolved on, or pictures are gone or have changed since
+            validation.
     """
     resolution = resolution_of(directory)
     run = resolution.run
@@ -69,6 +71,7 @@ def read_inputs(directory: RunDirectory, say: Callable[[str], None]) -> Inputs:
         )  # fmt: skip
     directory.fetch(layout.RECORDS, layout.FACTS)
     records = read_records(directory.path(layout.RECORDS))
+    check_sealed(records, resolution.facts.get("data", {}))
     known = entry_of(run)
     if run.task.needs_video and not known.video:
         raise SettingsError(
