@@ -76,6 +76,7 @@ def test_a_dataset_is_the_same_whoever_works_on_it(
     run = new_run(folder.root.as_uri())
     validate(run)
     before = snapshot(run.workspace, WRITTEN)
-    monkeypatch.setattr("airtune.datasets.assembly.WORTH_SPREADING", 1)
+    for room in ("reading", "assembly"):
+        monkeypatch.setattr(f"airtune.datasets.{room}.WORTH_SPREADING", 1)
     validate(run)
     assert snapshot(run.workspace, WRITTEN) == before

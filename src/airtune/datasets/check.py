@@ -22,6 +22,7 @@ from airtune.datasets.leakage import Leaks, leaks_of
 from airtune.datasets.lost_characters import lost_character_warnings
 from airtune.datasets.progress import Meter, Say
 from airtune.datasets.readers.formats import Reader, reader_for
+from airtune.datasets.reading import read_samples
 from airtune.datasets.repeats import repeat_warnings
 from airtune.datasets.report.page import report
 from airtune.datasets.source import Source
@@ -161,14 +162,14 @@ def check(asked: Asked, folder: Path, tell: Say) -> Checked:
     files = reader.images()
     (folder / "spool").mkdir()
     spool = Spool(folder / "spool", files)
-    spool.fill(reader.read(asked.task), Meter("samples read", tell))
-    tell(f"format {name}: {len(source.keys):,} files, {spool.samples:,} samples")
     images = Images(asked.uri)
-    meter = Meter("videos looked at" if spool.videos else "images looked at", tell)
-    inspected = inspect(images, spool.images, meter, videos=spool.videos)
-    found = [image for image in inspected.values() if isinstance(image, ImageFacts)]
-    near = near_duplicates_of(found)
     with Crew() as crew:
+        read_samples(source, reader, asked.task, spool, crew, Meter("samples read", tell))
+        tell(f"format {name}: {len(source.keys):,} files, {spool.samples:,} samples")
+        meter = Meter("videos looked at" if spool.videos else "images looked at", tell)
+        inspected = inspect(images, spool.images, meter, videos=spool.videos)
+        found = [image for image in inspected.values() if isinstance(image, ImageFacts)]
+        near = near_duplicates_of(found)
         assembly = assemble(
             spool,
             inspected,

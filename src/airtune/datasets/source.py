@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import codecs
 import difflib
+import functools
 import unicodedata
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from airtune.datasets.archives import folder_of
@@ -42,13 +43,23 @@ class Source:
     def __init__(self, uri: str, store: Store, keys: dict[str, int], top: str = "") -> None:
         self.uri = uri
         self.keys = keys
-        self._store = store
+        self._store_uri = store.uri
+        self.__dict__["_store"] = store
         # The same name may be spelt with composed or decomposed letters: archives made on a Mac do it the other way.
         self._composed = {_composed(key): key for key in keys if not key.isascii()}
         self._folders: dict[str, dict[str, str]] | None = None
         root = local_path(store.uri)
         self._real_root = root.resolve() if root is not None else None
+        self._inside: dict[str, bool] = {}
         self._top = top  # names in an archive of one folder may begin with that folder, which is the root then
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A store holds connections; another process opens its own.
+        return {name: value for name, value in self.__dict__.items() if not isinstance(value, Store)}
+
+    @functools.cached_property
+    def _store(self) -> Store:
+        return open_store(self._store_uri)
 
     @classmethod
     def open(cls, uri: str) -> Source:
@@ -107,7 +118,13 @@ class Source:
             yield self._store.read_part(key, begin, length)
 
     def _check_inside(self, key: str) -> None:
-        if self._real_root is not None and not (self._real_root / key).resolve().is_relative_to(self._real_root):
+        if self._real_root is None:
+            return
+        folder = key.rpartition("/")[0]
+        if folder not in self._inside:  # as many lookups as a path has parts, once a folder
+            self._inside[folder] = (self._real_root / folder).resolve().is_relative_to(self._real_root)
+        path = self._real_root / key
+        if not self._inside[folder] or (path.is_symlink() and not path.resolve().is_relative_to(self._real_root)):
             raise Reject("annotation-outside", "a symbolic link leads out of the dataset")
 
     def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | Reject]]:

@@ -43,6 +43,15 @@ class Spooled:
     named: set[str] = field(default_factory=set)
     delivered: set[Split | None] = field(default_factory=set)
 
+    def add(self, part: Spooled) -> None:
+        """Take what was spooled elsewhere, behind what is there already."""
+        self.chunks += part.chunks
+        self.samples += part.samples
+        self.images |= part.images
+        self.videos |= part.videos
+        self.named |= part.named
+        self.delivered |= part.delivered
+
 
 class Spool(Spooled):
     """All outcomes of a reader, in their order.
@@ -75,14 +84,11 @@ class Spool(Spooled):
                 progress(self.samples)
 
     def add(self, part: Spooled) -> None:
-        """Take what was spooled elsewhere, behind what is there already."""
-        self.chunks += part.chunks
-        self.samples += part.samples
-        self.images |= part.images
-        self.videos |= part.videos
-        self.delivered |= part.delivered
+        """As :meth:`Spooled.add`; names of what was set aside are not kept, there may be as many as samples."""
+        super().add(part)
         self.lone -= part.images
         self.lone -= part.named
+        self.named.clear()
 
 
 def spooled(outcomes: Iterable[Outcome], stem: Path) -> Iterator[Spooled]:

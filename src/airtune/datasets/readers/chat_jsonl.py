@@ -22,7 +22,7 @@ from typing import ClassVar, Final
 
 from airtune.datasets.draft import Outcome, Place, Reject, short
 from airtune.datasets.readers.conversations import Conversations, Locate, is_conversation
-from airtune.datasets.readers.json_lines import json_lines
+from airtune.datasets.readers.pieces import PIECE, Piece, pieces_of, read_texts
 from airtune.datasets.readers.splits import delivered
 from airtune.datasets.source import Source
 from airtune.runspec.tasks import Task
@@ -79,18 +79,46 @@ class ChatReader:
 
     def read(self, task: Task) -> Iterator[Outcome]:
         """Every sample of every file, usable or not, in the order of the files' names."""
-        self._conversations = conversations = Conversations(task)
+        self._conversations = Conversations(task)
         self._passed_over = []
-        for key, content in self._source.read_many(self._sides):
-            split = self._sides[key]
-            if isinstance(content, Reject):
-                yield content.at(Place(file=key, line=1, split=split))
-            elif not _holds_conversations(content):
+        for piece in self.pieces():
+            yield from self.read_piece(piece, task)
+
+    def pieces(self) -> Iterator[Piece]:
+        """See :class:`airtune.datasets.readers.pieces.Divisible`."""
+        files = []
+        for key in self._sides:
+            # Of a file in several pieces only the first tells what it holds.
+            if self._source.keys[key] > PIECE and not _may_hold_conversations(self._source, key):
                 self._passed_over.append(key)
             else:
-                locate = _locator(self._source, key)
-                for line, value in json_lines(content):
-                    yield from conversations.samples(value, Place(file=key, line=line, split=split), locate)
+                files.append(key)
+        return pieces_of(self._source, files)
+
+    def read_piece(self, piece: Piece, task: Task) -> Iterator[Outcome]:
+        """See :class:`airtune.datasets.readers.pieces.Divisible`."""
+        if self._conversations.task is not task:
+            self._conversations = Conversations(task)
+        for text in read_texts(self._source, piece):
+            split = self._sides[text.key]
+            if isinstance(text.content, Reject):
+                yield text.content.at(Place(file=text.key, line=1, split=split))
+            elif text.content is not None and not text.cut and not _holds_conversations(text.content):
+                self._passed_over.append(text.key)
+            else:
+                locate = _locator(self._source, text.key)
+                for line, value in text.values():
+                    yield from self._conversations.samples(value, Place(file=text.key, line=line, split=split), locate)
+
+    def hand_over(self) -> tuple[tuple[int, ...], list[str]]:
+        """See :class:`airtune.datasets.readers.pieces.Divisible`."""
+        passed_over, self._passed_over = self._passed_over, []
+        return self._conversations.hand_over(), passed_over
+
+    def take_over(self, counted: tuple[tuple[int, ...], list[str]]) -> None:
+        """See :class:`airtune.datasets.readers.pieces.Divisible`."""
+        self._conversations.take_over(counted[0])
+        self._passed_over += counted[1]
 
 
 def _json_files(source: Source) -> list[str]:
@@ -99,6 +127,13 @@ def _json_files(source: Source) -> list[str]:
         for key in source.keys
         if key.lower().endswith(_SUFFIXES) and PurePosixPath(key).name.lower() not in _INDEXES
     )
+
+
+def _may_hold_conversations(source: Source, key: str) -> bool:
+    try:
+        return _holds_conversations(source.head(key, _HEAD))
+    except Reject:
+        return True  # it cannot be read, which is said where it is tried
 
 
 def _looks_right(source: Source, key: str) -> bool:

@@ -76,8 +76,22 @@ class Conversations:
     """
 
     def __init__(self, task: Task) -> None:
-        self._task = task
+        self.task = task
         self._systems = self._texts = self._parted = self._parts = 0
+
+    def hand_over(self) -> tuple[int, ...]:
+        """What was counted, for one who adds it up; from here on it is counted anew."""
+        counted = self._systems, self._texts, self._parted, self._parts
+        self._systems = self._texts = self._parted = self._parts = 0
+        return counted
+
+    def take_over(self, counted: tuple[int, ...]) -> None:
+        """Add what another one has counted."""
+        systems, texts, parted, parts = counted
+        self._systems += systems
+        self._texts += texts
+        self._parted += parted
+        self._parts += parts
 
     def notes(self) -> list[str]:
         """What was left out or done, in sentences."""
@@ -120,7 +134,7 @@ class Conversations:
         try:
             images += [locate(name) for name in _named(value, turns, "image")]
             video = self._video(_named(value, turns, "video"), len(images), locate)
-            if not images and video is None and self._task is not Task.GENERIC:  # the others ask about a picture
+            if not images and video is None and self.task is not Task.GENERIC:  # the others ask about a picture
                 raise Reject("image-not-named", "the sample names no image")
             texts = [(_text(asked), _text(answered)[0]) for asked, answered in pairs]
             _check_marks([marks for (_, marks), _ in texts], len(images) + (video is not None))
@@ -140,7 +154,7 @@ class Conversations:
         if roles != ["user", "assistant"] * (len(roles) // 2) or not roles:
             said = ", ".join(roles[:6]) or "none"
             raise Reject("several-turns", f"a user turn and an assistant turn are read in turn, and there are: {said}")
-        if len(roles) > 2 and self._task is not Task.VQA:
+        if len(roles) > 2 and self.task is not Task.VQA:
             raise Reject(
                 "several-turns", f"one user turn and one assistant turn are read, and there are {len(roles)} turns"
             )
@@ -149,7 +163,7 @@ class Conversations:
 
     def _video(self, named: list[Any], images: int, locate: Locate) -> str | None:
         """The key of a sample's video, which the task of videos has and no other."""
-        if not self._task.needs_video:
+        if not self.task.needs_video:
             if named:
                 raise Reject("video", "the sample has a video")
             return None
@@ -160,11 +174,9 @@ class Conversations:
     def _sample(self, asked: str, answered: str, place: Place, images: tuple[str, ...], video: str | None) -> Outcome:
         try:
             prompt = (
-                fields.usable_text(asked, "content", empty="question-empty")
-                if asked or self._task is Task.VQA
-                else None
+                fields.usable_text(asked, "content", empty="question-empty") if asked or self.task is Task.VQA else None
             )
-            truth = _truth(self._task, fields.usable_text(answered, "content", empty="answer-empty"))
+            truth = _truth(self.task, fields.usable_text(answered, "content", empty="answer-empty"))
         except Reject as refusal:
             return refusal.at(place, images)
         return Draft(place=place, images=images, video=video, prompt=prompt, truth=truth)

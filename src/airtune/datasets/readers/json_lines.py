@@ -8,33 +8,37 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+import orjson
+
 from airtune.datasets.draft import Reject, writable_value
 
 _ESCAPED_SURROGATE: Final = re.compile(rb"\\u(?:[dD][89a-fA-F]|00[01789])")
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_FIRST_LINE: Final = re.compile(rb"\s*([^\n]*)")
 _DEEPEST: Final = 64
 _WHOLE_FILE: Final = 64 * 1024 * 1024
 
 
-def json_lines(content: bytes) -> Iterator[tuple[int, Any]]:
+def json_lines(content: bytes, first: int = 1, *, lines_only: bool = False) -> Iterator[tuple[int, Any]]:
     """The values of a JSON Lines file, in order.
 
     A file that is one JSON document instead is taken as well: a list as its elements, an object as the only line.
 
     Args:
-        content: the file.
+        content: the file, or some of its lines.
+        first: the number of its first line.
+        lines_only: some lines of a file that is no document.
 
     Yields:
         The line number, counted from 1, and the value, or a :class:`Reject` where the line cannot be read. Blank
         lines are passed over.
     """
-    if content.startswith(_UTF_16):
-        yield 1, Reject("annotation-malformed", "the file is UTF-16, not UTF-8")
-        return
-    content = content.removeprefix(codecs.BOM_UTF8)
-    lines = content.split(b"\n")
-    first = next((line for line in lines if line.strip()), b"")
-    if isinstance(_parsed(first), Reject) or first.lstrip().startswith(b"["):
+    if first == 1:
+        if content.startswith(_UTF_16):
+            yield 1, Reject("annotation-malformed", "the file is UTF-16, not UTF-8")
+            return
+        content = content.removeprefix(codecs.BOM_UTF8)
+    if not lines_only and not begins_with_line(content):
         whole = _parsed(content) if len(content) <= _WHOLE_FILE else None
         if isinstance(whole, list):
             yield from enumerate(whole, start=1)
@@ -42,16 +46,35 @@ def json_lines(content: bytes) -> Iterator[tuple[int, Any]]:
         if isinstance(whole, dict):
             yield 1, whole
             return
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
+    for number, line in enumerate(content.split(b"\n"), start=first):
+        if line and not line.isspace():
             yield number, _parsed(line)
+
+
+def begins_with_line(content: bytes) -> bool:
+    """Whether the first line with anything on it is a value of its own, and no list: the file is one of lines."""
+    found = _FIRST_LINE.match(content)
+    line = found.group(1) if found else b""
+    return not line.startswith(b"[") and not isinstance(_parsed(line), Reject)
 
 
 def _parsed(line: bytes) -> Any:
     try:
-        value = json.loads(line.decode("utf-8"), parse_constant=_refuse)
-        if _deeper_than(value, _DEEPEST):
-            return Reject("annotation-malformed", f"nested deeper than {_DEEPEST} levels")
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        value = _slowly_parsed(line)
+    if isinstance(value, Reject):
+        return value
+    if line.count(b"{") + line.count(b"[") > _DEEPEST and _deeper_than(value, _DEEPEST):
+        return Reject("annotation-malformed", f"nested deeper than {_DEEPEST} levels")
+    # Only an escape can bring in half a surrogate pair or a control character; nearly no line has one.
+    return writable_value(value) if b"\\u" in line and _ESCAPED_SURROGATE.search(line) else value
+
+
+def _slowly_parsed(line: bytes) -> Any:
+    """The value where it is JSON after all (half a surrogate pair in an escape), else a :class:`Reject` in words."""
+    try:
+        return json.loads(line.decode("utf-8"), parse_constant=_refuse)
     except UnicodeDecodeError as error:
         return Reject("annotation-malformed", f"not UTF-8: byte {error.start + 1} of the line")
     except json.JSONDecodeError as error:
@@ -60,8 +83,6 @@ def _parsed(line: bytes) -> Any:
         return Reject("annotation-malformed", "nested too deeply")
     except ValueError as error:
         return Reject("annotation-malformed", str(error)[:200])
-    # Only an escape can bring in half a surrogate pair or a control character; nearly no line has one.
-    return writable_value(value) if _ESCAPED_SURROGATE.search(line) else value
 
 
 def _refuse(name: str) -> float:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 from airtune.datasets.boxes import read_boxes
 from airtune.datasets.draft import Draft, Outcome, Place, Reject, short
 from airtune.datasets.readers import fields
-from airtune.datasets.readers.json_lines import json_lines
+from airtune.datasets.readers.pieces import Piece, pieces_of, read_texts
 from airtune.datasets.record import Split
 from airtune.datasets.source import Source
 from airtune.runspec.tasks import Task
@@ -85,15 +85,31 @@ class ViReader:
 
     def read(self, task: Task) -> Iterator[Outcome]:
         """Every sample of every annotation, usable or not, in the order of the files' names."""
-        for folder, files in self._files.items():
+        for piece in self.pieces():
+            yield from self.read_piece(piece, task)
+
+    def pieces(self) -> Iterator[Piece]:
+        """See :class:`airtune.datasets.readers.pieces.Divisible`."""
+        for files in self._files.values():
+            yield from pieces_of(self._source, files)
+
+    def read_piece(self, piece: Piece, task: Task) -> Iterator[Outcome]:
+        """See :class:`airtune.datasets.readers.pieces.Divisible`."""
+        for text in read_texts(self._source, piece):
+            folder = text.key.partition("/")[0]
             split = _SPLITS.get(folder)
-            for key, content in self._source.read_many(files):
-                if isinstance(content, Reject):
-                    yield content.at(Place(file=key, line=1, split=split))
-                    continue
-                for line, value in json_lines(content):
-                    place = Place(file=key, line=line, split=split)
-                    yield from _samples(self._source, task, f"{folder}/images", place, value)
+            if isinstance(text.content, Reject):
+                yield text.content.at(Place(file=text.key, line=1, split=split))
+                continue
+            for line, value in text.values():
+                place = Place(file=text.key, line=line, split=split)
+                yield from _samples(self._source, task, f"{folder}/images", place, value)
+
+    def hand_over(self) -> None:
+        """See :class:`airtune.datasets.readers.pieces.Divisible`: nothing is counted."""
+
+    def take_over(self, counted: None) -> None:
+        """See :class:`airtune.datasets.readers.pieces.Divisible`."""
 
 
 def _annotation_files(source: Source, folder: str) -> list[str]:

@@ -1,0 +1,116 @@
+"""Annotation files in pieces that several processes can read: small files together, large ones cut.
+
+Only files of JSON lines are cut, at the ends of lines; a piece knows the number of its first line.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, runtime_checkable
+
+from airtune.datasets.draft import Outcome, Reject
+from airtune.datasets.readers.json_lines import begins_with_line, json_lines
+from airtune.datasets.source import Source
+from airtune.runspec.tasks import Task
+
+PIECE: Final = 4 * 1024 * 1024
+"""Bytes of a piece, about."""
+
+_FILES: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A file's text, or a part of it.
+
+    Attributes:
+        key: of the file.
+        content: in UTF-8; or why it cannot be read; None: it is still to be read, whole.
+        line: number of its first line, counted from 1.
+        cut: whether it is a part, which holds whole lines.
+    """
+
+    key: str
+    content: bytes | Reject | None
+    line: int = 1
+    cut: bool = False
+
+    def values(self) -> Iterator[tuple[int, Any]]:
+        """Its values with their line numbers, see :func:`airtune.datasets.readers.json_lines.json_lines`."""
+        if not isinstance(self.content, bytes):
+            raise TypeError(f"{self.key} was not read")
+        return json_lines(self.content, self.line, lines_only=self.cut)
+
+
+Piece = tuple[Text, ...]
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A reader whose files can be read by several processes. It can be pickled, without what it has read."""
+
+    def pieces(self) -> Iterator[Piece]:
+        """All files in pieces, in their order."""
+
+    def read_piece(self, piece: Piece, task: Task) -> Iterator[Outcome]:
+        """Every sample of a piece, usable or not, in its order."""
+
+    def hand_over(self) -> Any:
+        """What it has counted while reading, for its notes; it begins anew."""
+
+    def take_over(self, counted: Any) -> None:
+        """Add what another one, with the same files, has counted."""
+
+
+def pieces_of(source: Source, keys: Iterable[str], piece: int = PIECE) -> Iterator[Piece]:
+    """The files in pieces, in their order.
+
+    Args:
+        source: the dataset.
+        keys: of annotation files.
+        piece: bytes of a piece, about.
+    """
+    together: list[Text] = []
+    size = 0
+    for key in keys:
+        large = source.keys[key] > piece
+        if together and (large or size + source.keys[key] > piece or len(together) >= _FILES):
+            yield tuple(together)
+            together, size = [], 0
+        if large:
+            yield from _cut(source, key, piece)
+        else:
+            together.append(Text(key, None))
+            size += source.keys[key]
+    if together:
+        yield tuple(together)
+
+
+def read_texts(source: Source, piece: Piece) -> Iterator[Text]:
+    """The texts of a piece, those that are still to be read from the source."""
+    unread = source.read_many(text.key for text in piece if text.content is None)
+    for text in piece:
+        yield Text(*next(unread)) if text.content is None else text
+
+
+def _cut(source: Source, key: str, piece: int) -> Iterator[Piece]:
+    """A large file, in pieces if it has lines."""
+    try:
+        parts = source.text_parts(key, piece)
+        held = next(parts, b"").removeprefix(codecs.BOM_UTF8)
+        if not begins_with_line(held):
+            yield (Text(key, b"".join((held, *parts))),)
+            return
+        line = 1
+        for part in parts:
+            end = held.rfind(b"\n") + 1
+            if end:
+                yield (Text(key, held[:end], line, cut=True),)
+                line += held.count(b"\n")
+                held = held[end:]
+            held += part
+        yield (Text(key, held, line, cut=True),)
+    except Reject as refusal:
+        yield (Text(key, refusal),)
