@@ -10,7 +10,10 @@ from typing import ClassVar, Final, Protocol
 from airtune.datasets.draft import Outcome
 from airtune.datasets.readers.chat_jsonl import ChatReader
 from airtune.datasets.readers.coco import CocoReader
+from airtune.datasets.readers.csv_boxes import CsvReader
 from airtune.datasets.readers.vi import ViReader, looks_like_vi
+from airtune.datasets.readers.voc import VocReader
+from airtune.datasets.readers.yolo import YoloReader
 from airtune.datasets.source import WHERE, Source
 from airtune.errors import DataError, Problem, SettingsError
 from airtune.runspec.tasks import Task
@@ -38,7 +41,7 @@ class Reader(Protocol):
         """Every sample, usable or not, in an order that depends on nothing but the files."""
 
 
-_ALL: Final[tuple[type[Reader], ...]] = (ViReader, ChatReader, CocoReader)
+_ALL: Final[tuple[type[Reader], ...]] = (ViReader, ChatReader, CocoReader, VocReader, YoloReader, CsvReader)
 
 READERS: Final[dict[str, type[Reader]]] = {reader.name: reader for reader in _ALL}
 """By the name that ``format`` gives them."""

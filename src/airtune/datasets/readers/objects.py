@@ -8,12 +8,22 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from airtune.datasets.draft import Reject, short
 from airtune.datasets.sentences import truth_of
 
-_EDGES = 4
+_EDGES: Final = 4
+
+
+def number(text: str) -> float | None:
+    """The number that a text format writes so; None where it is none. It may be infinite, or not a number (NaN)."""
+    if "_" in text or not text.isascii():  # Python reads more than any format writes
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 class Objects:

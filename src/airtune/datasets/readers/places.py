@@ -35,7 +35,9 @@ class ImageFolders:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._folders = {key.rpartition("/")[0] for key in source.keys if is_image(key)}
+        images = sorted(key for key in source.keys if is_image(key))
+        self._folders = {key.rpartition("/")[0] for key in images}
+        self._by_stem = {key.rpartition(".")[0]: key for key in images}
 
     def of(self, annotations: str, split: Split | None) -> list[str]:
         """Where to look for the images that a file names, the likeliest first.
@@ -58,6 +60,10 @@ class ImageFolders:
         for parent in ("" if parent == "." else parent for parent in parents):
             near += [parent, *(f"{parent}/{name}" if parent else name for name in ("images", "JPEGImages"))]
         return near
+
+    def of_stem(self, stem: str) -> str | None:
+        """The image of this name without its suffix, if there is one; the last of several in the alphabet's order."""
+        return self._by_stem.get(stem)
 
     def key(self, name: object, folders: Iterable[str]) -> str:
         """The key of the image that an annotation calls ``name``, written with the slashes of any system.

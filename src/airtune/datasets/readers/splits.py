@@ -55,3 +55,16 @@ def delivered(keys: Iterable[str]) -> tuple[dict[str, Split | None], list[str]]:
         if not (spare and split == "test")
     }
     return sides, [key for key in named if key not in sides]
+
+
+def delivered_by_folder(keys: Iterable[str]) -> tuple[dict[str, Split | None], list[str]]:
+    """As :func:`delivered`, by the names of the folders alone: of files that are named for what an image shows."""
+    folders: dict[str, list[str]] = {}
+    for key in keys:
+        folders.setdefault(key.rpartition("/")[0], []).append(key)
+    marked = {f"{folder}/_": files for folder, files in folders.items()}
+    sides, left_out = delivered(marked)
+    return (
+        {key: side for mark, side in sides.items() for key in marked[mark]},
+        [key for mark in left_out for key in marked[mark]],
+    )

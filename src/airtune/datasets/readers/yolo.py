@@ -1,0 +1,199 @@
+"""YOLO: one text file an image, one object a line, and the classes' names in a file of their own.
+
+::
+
+    0 0.300000 0.400000 0.400000 0.400000
+
+That is class, centre x, centre y, width and height, as fractions of the image. The names stand in ``data.yaml``
+(``names``, a list or by number), ``classes.txt`` or ``obj.names``, one a line. The file of ``images/train/a.jpg`` is
+``labels/train/a.txt``, or lies beside it. An empty file says that the image shows nothing. Outlines (segmentation) and
+turned boxes are taken as the upright boxes around them, and that is said; of pose files (``kpt_shape`` in data.yaml)
+the boxes are used.
+
+The split is that of ``train``, ``val`` and ``test`` in data.yaml, or else of the folders' names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import ClassVar, Final
+
+from airtune.datasets.draft import Draft, Outcome, Place, Reject, short
+from airtune.datasets.readers.objects import number
+from airtune.datasets.readers.places import ImageFolders, is_image
+from airtune.datasets.readers.splits import delivered_by_folder
+from airtune.datasets.readers.yolo_names import YoloNames, names_of_classes
+from airtune.datasets.record import Split
+from airtune.datasets.sentences import truth_of
+from airtune.datasets.source import Source
+from airtune.runspec.tasks import Task
+
+NAME: Final = "yolo"
+
+_LINE: Final = re.compile(rb"\s*\d+(?:[ \t]+-?[\d.][\d.eE+-]*){4,}[ \t\r]*(?:\n|\Z)")
+_LOOKED_AT: Final = 20
+_BOX: Final = 4
+_FEWEST_CORNERS: Final = 3
+
+
+class YoloReader:
+    """Reads YOLO.
+
+    Args:
+        source: the dataset's folder.
+    """
+
+    name: ClassVar[str] = NAME
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._folders = ImageFolders(source)
+        self._outlines = 0
+        self._left_out: list[str] = []
+        self._passed_over: list[str] = []
+
+    @classmethod
+    def recognises(cls, source: Source) -> bool:
+        """Whether there are text files that belong to images and hold boxes, or are empty beside names of classes."""
+        labels = _label_files(source, ImageFolders(source))
+        full = [key for key in labels if source.keys[key]]
+        if labels and not full:
+            return any(key.rpartition("/")[2].lower() in YoloNames.LISTS for key in source.keys)
+        return any(_holds_boxes(source, key) for key in full[:_LOOKED_AT])
+
+    def notes(self) -> list[str]:
+        """What was left out as a whole, in sentences; complete after :meth:`read`."""
+        notes = []
+        if self._outlines:
+            notes.append(f"{self._outlines} outlines or turned boxes are taken as the upright boxes around them")
+        if self._left_out:
+            notes.append(
+                f"{len(self._left_out)} files of a test split are left out, because a validation split is there: "
+                f"{short(self._left_out[:3])}"
+            )
+        if self._passed_over:
+            files = short(self._passed_over[:5])
+            notes.append(f"{len(self._passed_over)} text files belong to no image and are passed over: {files}")
+        return notes
+
+    def images(self) -> list[str]:
+        """The keys of all files whose names say that they are images."""
+        return [key for key in self._source.keys if is_image(key)]
+
+    def read(self, task: Task) -> Iterator[Outcome]:
+        """Every image that has a file, in the order of the files' names.
+
+        Raises:
+            DataError: the files with the classes' names contradict each other.
+        """
+        self._outlines = 0
+        names = names_of_classes(self._source)
+        labels = _label_files(self._source, self._folders)
+        known = {*labels, *names.files}
+        texts = [key for key in self._source.keys if key.lower().endswith(".txt")]
+        self._passed_over = sorted(key for key in texts if key not in known and not _is_label(key, self._folders))
+        sides = self._sides(labels, names)
+        for key, content in self._source.read_many(sides):
+            place = Place(file=key, line=1, split=sides[key])
+            named: tuple[str, ...] = ()
+            try:
+                named = (self._image(key),)
+                if isinstance(content, Reject):
+                    raise content
+                if task is not Task.PHRASE_GROUNDING:
+                    raise Reject("other-task", f"an image with boxes has no sample for {task.value}")
+                truth = truth_of(self._boxes(content, names))
+            except Reject as refusal:
+                yield refusal.at(place, named)
+                continue
+            yield Draft(place=place, images=named, prompt=None, truth=truth, units="fraction")
+
+    def _image(self, key: str) -> str:
+        found = self._folders.of_stem(_image_stem(key)) or self._folders.of_stem(key[: -len(".txt")])
+        if found is None:
+            raise Reject("image-missing", f"there is no image {short(_image_stem(key))} with the suffix of one")
+        return found
+
+    def _sides(self, labels: list[str], names: YoloNames) -> dict[str, Split | None]:
+        if not names.splits:
+            sides, self._left_out = delivered_by_folder(labels)
+            return sides
+        sides, self._left_out = {}, []
+        spare = "val" in names.splits
+        for key in labels:
+            image = self._folders.of_stem(_image_stem(key)) or self._folders.of_stem(key[: -len(".txt")])
+            found = names.split_of(image or _image_stem(key))
+            if found == "test" and spare:
+                self._left_out.append(key)
+            else:
+                sides[key] = None if found is None else "train" if found == "train" else "validation"
+        return sides
+
+    def _boxes(self, content: bytes, names: YoloNames) -> dict[str, list[list[float]]]:
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise Reject("annotation-malformed", f"not UTF-8: byte {error.start + 1} of the file") from error
+        boxes: dict[str, list[list[float]]] = {}
+        for line, row in enumerate(text.splitlines(), start=1):
+            if row.strip():
+                try:
+                    name, edges = self._object(row.split(), names)
+                except Reject as refusal:
+                    raise Reject(refusal.reason, f"line {line}: {refusal.message}") from refusal
+                boxes.setdefault(name, []).append(edges)
+        if not boxes:
+            raise Reject("no-object", "the file is empty: the image shows nothing")
+        return boxes
+
+    def _object(self, row: list[str], names: YoloNames) -> tuple[str, list[float]]:
+        values = [number(word) for word in row]
+        if len(values) <= _BOX or None in values:
+            raise Reject("annotation-shape", f"not a class and four fractions: {short(' '.join(row))}")
+        of, *numbers = [value for value in values if value is not None]
+        name = names.name(of)
+        if len(numbers) == _BOX or len(numbers) == names.pose:
+            x, y, width, height = numbers[:_BOX]
+            return name, [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+        if len(numbers) % 2 or len(numbers) < 2 * _FEWEST_CORNERS:
+            raise Reject(
+                "annotation-shape",
+                f"{len(numbers)} numbers after the class: a box has 4, an outline an even number from 6 on (a fifth is "
+                "a confidence, which a prediction has and a truth has not)",
+            )
+        self._outlines += 1
+        xs, ys = numbers[::2], numbers[1::2]
+        return name, [min(xs), min(ys), max(xs), max(ys)]
+
+
+def _image_stem(label: str) -> str:
+    """The key of a label file's image, without its suffix: the last folder ``labels`` is ``images`` there."""
+    parts = label[: -len(".txt")].split("/")
+    for place in range(len(parts) - 2, -1, -1):
+        if parts[place].lower() == "labels":
+            return "/".join([*parts[:place], "images", *parts[place + 1 :]])
+    return "/".join(parts)
+
+
+def _is_label(key: str, folders: ImageFolders) -> bool:
+    """Whether a text file lies where labels do: in a folder ``labels``, or beside an image of its name."""
+    return "labels" in key.lower().split("/")[:-1] or folders.of_stem(key[: -len(".txt")]) is not None
+
+
+def _label_files(source: Source, folders: ImageFolders) -> list[str]:
+    return sorted(
+        key
+        for key in source.keys
+        if key.lower().endswith(".txt")
+        and PurePosixPath(key).name.lower() not in YoloNames.LISTS
+        and _is_label(key, folders)
+    )
+
+
+def _holds_boxes(source: Source, key: str) -> bool:
+    try:
+        return _LINE.match(source.head(key, 4096)) is not None
+    except Reject:
+        return False
