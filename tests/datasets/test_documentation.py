@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from airtune.datasets.boxes import finish
 from airtune.datasets.draft import REMEDIES, Draft
 from airtune.datasets.readers.formats import reader_for
 from airtune.datasets.source import Source
@@ -35,6 +36,26 @@ def test_the_examples_of_chat_jsonl_are_read(tmp_path: Path) -> None:
     name, reader = reader_for(Source.open(tmp_path.as_uri()), None)
     assert name == "chat-jsonl"
     assert [type(outcome) for outcome in reader.read(Task.VQA)] == [Draft] * 4
+
+
+def test_the_examples_of_boxes_are_one_image_in_five_forms(tmp_path: Path) -> None:
+    [coco] = re.findall(r"```json\n(\{\"images\".*?)```", PAGE, re.DOTALL)
+    [voc] = re.findall(r"```xml\n(.*?)```", PAGE, re.DOTALL)
+    yolo, corners, sizes = re.findall(r"```\n(0 0\..*?|filename,.*?)```", PAGE, re.DOTALL)
+    found = []
+    for number, files in enumerate(
+        [{"a.json": coco}, {"a.xml": voc}, {"a.txt": yolo, "classes.txt": "cat"}, {"a.csv": corners}, {"a.csv": sizes}]
+    ):
+        root = tmp_path / str(number)
+        root.mkdir()
+        Image.new("RGB", (640, 480)).save(root / "a.jpg")
+        for name, text in files.items():
+            (root / name).write_text(text)
+        _, reader = reader_for(Source.open(root.as_uri()), None)
+        [draft] = reader.read(Task.PHRASE_GROUNDING)
+        assert isinstance(draft, Draft)
+        found.append(finish(draft.truth, draft.units, (640, 480)))
+    assert found == [{"sentence": "cat", "groundings": [{"phrase": "cat", "boxes": [[102, 205, 512, 614]]}]}] * 5
 
 
 def test_every_reason_and_every_column_is_on_the_page() -> None:
