@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airtune.resolution.device import AMPERE
 from airtune.resolution.parameters import is_expert
+from airtune.resolution.too_long import in_words
 from airtune.resolution.verdict import ALLOW, ROOM
 from airtune.runspec import names
 from airtune.runspec.prompts import VI
@@ -32,7 +33,8 @@ def advice(run: ResolvedRun, spec: RunSpec, around: Surroundings, estimate: Mapp
         run: what will run.
         spec: what was asked: only its own values can be unusual.
         around: data, base model, device.
-        estimate: see :func:`airtune.resolution.estimate.estimate`.
+        estimate: see :func:`airtune.resolution.estimate.estimate`, and ``too_long``, see
+            :func:`airtune.resolution.too_long.too_long`.
     """
     return [
         *_unusual(spec),
@@ -41,6 +43,7 @@ def advice(run: ResolvedRun, spec: RunSpec, around: Surroundings, estimate: Mapp
         *_learning(run),
         *_answers(run, around),
         *_memory(estimate),
+        *in_words(estimate["too_long"]),
         *_names_and_prompts(run, spec),
     ]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from airtune.datasets.record import Record
+from airtune.datasets.record import Record, Split
 from airtune.resolution.data_facts import DataFacts
 from airtune.resolution.film_tokens import FilmRule
 from airtune.resolution.picture_sizes import Sizes
@@ -50,11 +50,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Lengths:
-    """The lengths of a run's training samples.
+    """The lengths of a split's samples, usually those of training.
 
     Attributes:
         system: tokens that every sample begins with.
-        samples: the training samples.
+        samples: in the order of their records.
         exact: whether they were counted (by the model's own tokenizer and its processor's arithmetic) and not guessed.
     """
 
@@ -173,8 +173,9 @@ def lengths_of(
     pictures: PictureRule,
     films: FilmRule | None = None,
     sizes: Sizes | None = None,
+    split: Split = "train",
 ) -> Lengths:
-    """Counts the training samples.
+    """Counts the samples of one split.
 
     Args:
         records: of both splits.
@@ -183,11 +184,12 @@ def lengths_of(
         pictures: counts pictures.
         films: counts videos; None: the records show none.
         sizes: of the pictures; one that is not among them counts as its sample's first one.
+        split: which; its samples stay in the order of the records.
     """
     samples, sizes = [], sizes or {}
     exact = texts.exact
     for record in records:
-        if record.split != "train":
+        if record.split != split:
             continue
         first = (record.width, record.height)
         shown = [(digest, pictures(*sizes.get(digest, first))) for digest in record.image_digests]

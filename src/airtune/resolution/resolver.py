@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from airtune.answering.scoring import METRICS
 from airtune.catalog.entry import CatalogEntry, band
-from airtune.datasets.record import Record
+from airtune.datasets.record import SPLITS, Record, Split
 from airtune.errors import Problem, SettingsError
 from airtune.resolution import tables
 from airtune.resolution.advice import advice
@@ -23,6 +23,7 @@ from airtune.resolution.parameters import is_expert
 from airtune.resolution.picture_sizes import Sizes
 from airtune.resolution.picture_tokens import PictureRule
 from airtune.resolution.text_tokens import text_rule
+from airtune.resolution.too_long import too_long
 from airtune.runspec import names
 from airtune.runspec.document import RunDocument
 from airtune.runspec.prompts import Prompts, prompts_for
@@ -115,7 +116,11 @@ def resolve_settings(document: RunDocument, around: Surroundings) -> Resolution:
         **_limits(spec, ledger, around, parameters),
     )
     _record_sources(spec, ledger, around, run)
-    expected = estimate(run, entry, around.base, _lengths(run, around), around.device)
+    lengths = _lengths(run, around)
+    expected = estimate(run, entry, around.base, lengths["train"], around.device)
+    expected["too_long"] = too_long(
+        around.records or (), lengths, run, context=around.base.longest, images=around.data.images_per_sample
+    )
     return Resolution(
         run=run,
         entries=tuple(sorted(ledger.entries, key=lambda each: each.path)),
@@ -133,13 +138,14 @@ def resolve_settings(document: RunDocument, around: Surroundings) -> Resolution:
     )
 
 
-def _lengths(run: ResolvedRun, around: Surroundings) -> Lengths:
+def _lengths(run: ResolvedRun, around: Surroundings) -> dict[Split, Lengths]:
+    """By split; of training alone where there are only the dataset's facts to guess from."""
     texts = text_rule(around.base.uri, images=around.data.images_per_sample)
     pictures = PictureRule(around.base, run.max_pixels)
     if around.records is None:
-        return guessed(around.data, run, texts, pictures)
+        return {"train": guessed(around.data, run, texts, pictures)}
     films = FilmRule(around.base, texts, run.max_pixels)
-    return lengths_of(around.records, run, texts, pictures, films, around.sizes)
+    return {split: lengths_of(around.records, run, texts, pictures, films, around.sizes, split) for split in SPLITS}
 
 
 def _size(spec: RunSpec, around: Surroundings) -> tuple[str, int | None]:

@@ -14,6 +14,7 @@ from airtune.resolution.data_facts import DataFacts
 from airtune.resolution.device import Device, find_device
 from airtune.resolution.picture_sizes import picture_sizes
 from airtune.resolution.resolver import Surroundings, resolve_settings
+from airtune.resolution.too_long import refuse
 from airtune.resolution.verdict import DENY
 from airtune.runspec.document import RunDocument
 from airtune.runspec.resolved import Resolution
@@ -40,6 +41,8 @@ def resolve(run: RunDirectory) -> Resolution:
         SettingsError: the base model does not exist or is of a type that nothing trains, or does not allow what was
             asked; ``airtune validate`` has not run; or the run fits the GPU with no setting that training may change by
             itself (``resolution.json`` is written all the same, and ``airtune.ignoreEstimate`` lets it pass).
+        DataError: samples are longer than the model can take, and the run has no lower limit that sets them aside; or
+            that limit leaves none to train.
         NotPermittedError: the base model lies where this installation does not read from.
         StoreError: the store or the hub does not answer.
     """
@@ -50,6 +53,7 @@ def resolve(run: RunDirectory) -> Resolution:
     run.write_text(layout.RESOLUTION, resolution.to_json())
     run.update(layout.RUN_JSON, lambda before: _resolved(before, document, resolution))
     run.fetch(layout.RUN_JSON)
+    refuse(resolution.estimate["too_long"])
     _refuse(document, resolution)
     return resolution
 

@@ -32,7 +32,7 @@ class TextRule:
     """Counts for one base model.
 
     Attributes:
-        exact: whether its own tokenizer counts.
+        exact: whether its own tokenizer counts, and its own chat template stands around the texts.
         before: tokens that its chat template writes before a question, without the pictures' own: what samples share.
         after: tokens between a question and its answer.
         end: tokens after an answer.
@@ -62,7 +62,7 @@ def text_rule(source: str, *, images: int) -> TextRule:
     count, template, special = found
     around = _around(template, special, count, images) if template else None
     before, after = around or (_BEFORE + 2 * images, _AFTER)
-    return TextRule(True, before, after, _END, count)
+    return TextRule(around is not None, before, after, _END, count)
 
 
 def _by_characters(text: str) -> int:
