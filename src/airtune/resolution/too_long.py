@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from airtune.datasets.record import Record
+from airtune.datasets.record import Record, Split
 from airtune.errors import DataError, Problem
 from airtune.resolution.lengths import Lengths
 from airtune.runspec.resolved import ResolvedRun
@@ -20,7 +20,7 @@ sample has, so a sample with fewer may be this much shorter for each that it lac
 
 
 def too_long(
-    records: Iterable[Record], measured: Mapping[str, Lengths], run: ResolvedRun, *, context: int | None, images: int
+    records: Iterable[Record], measured: Mapping[Split, Lengths], run: ResolvedRun, *, context: int | None, images: int
 ) -> dict[str, Any] | None:
     """What of a dataset does not fit.
 
