@@ -361,3 +361,15 @@ def test_the_gate_of_great_expectations_is_the_users_own(
     suite.write_text(json.dumps({"expectations": [{"type": "expect_column_to_exist", "kwargs": {"column": "colour"}}]}))
     with pytest.raises(SettingsError, match="the table has no such column"):
         validate(new_run(folder.root.as_uri()))
+
+
+def test_the_longest_sample_is_named_with_its_place(folder: ViFolder, new_run: NewRun) -> None:
+    folder.fill("dump", 25)
+    folder.sample("dump", "long", vqa(("What?", "short"), ("Why " * 50 + "?", "because " * 20)))
+    folder.sample("dump", "wide", vqa(("?", "a very long answer, in bytes: " + "\N{SNOWMAN}" * 100)))
+    run = new_run(folder.root.as_uri())
+    validate(run)
+    longest = facts_of(run)["longest_sample"]
+    record = next(each for each in read_records(run.workspace / layout.RECORDS) if each.id == longest["id"])
+    assert longest["source_file"] == record.source_file == "dump/annotations/long.jsonl"
+    assert longest["characters"] == len(record.prompt) + len(record.target)

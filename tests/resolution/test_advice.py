@@ -70,7 +70,7 @@ def test_a_usual_run_has_only_the_warning_about_the_prompt(warn: Warn) -> None:
         ({"batch-size": 1, "gradient-accumulation": 1}, "The effective batch is 1"),
         ({"epochs": 300}, "300 epochs"),
         ({"early-stopping-metric": "token_f1", "early-stopping-patience": 0}, "earlyStoppingMetric token_f1 has no"),
-        ({"max-new-tokens": 5}, "cuts long answers off"),
+        ({"max-new-tokens": 5}, "maxNewTokens 5 cuts long answers off: one in twenty of the data's answers have"),
         ({"device": gpu(0.6)}, "are needed and the GPU has 0.6; one sample at a time"),
         ({"device": gpu(0.6)}, "In this order: lower batchSize"),
         ({"device": gpu(80)}, "there is room for a larger batch"),

@@ -47,13 +47,23 @@ def test_batch_and_accumulation_follow_size_and_gpu(
     [(Task.PHRASE_GROUNDING, 512, 1.0), (Task.VQA, 256, 0.7), (Task.FREEFORM, 512, 1.0)],
 )
 def test_sampling_follows_the_task(task: Task, tokens: int, temperature: float) -> None:
-    assert tables.max_new_tokens(task, 10_000.0)[0] == tokens
+    assert tables.max_new_tokens(task, None)[0] == tables.max_new_tokens(task, 90.0)[0] == tokens
     assert tables.temperature(task)[0] == temperature
 
 
 @pytest.mark.parametrize(("characters", "tokens"), [(None, 512), (5.0, 128), (500.0, 512), (1e9, 4096)])
 def test_generic_answers_may_be_twice_as_long_as_the_datas(characters: float | None, tokens: int) -> None:
     assert tables.max_new_tokens(Task.GENERIC, characters)[0] == tokens
+
+
+@pytest.mark.parametrize(
+    ("task", "characters", "tokens"),
+    [(Task.PHRASE_GROUNDING, 1500.0, 2048), (Task.VQA, 2000.0, 1600), (Task.FREEFORM, 1e9, 4096)],
+)
+def test_answers_that_are_longer_than_usual_raise_the_limit(task: Task, characters: float, tokens: int) -> None:
+    found, why = tables.max_new_tokens(task, characters)
+    assert found == tokens
+    assert f"a long answer in the data ({characters:g} characters)" in why
 
 
 def test_stopping_early_needs_validation_and_enough_epochs() -> None:

@@ -20,7 +20,8 @@ from airtune.datasets.videos import VideoFacts
 SCHEMA = 1
 
 _CHANGED = ("replaced", "escaped", "repeated_boxes")
-_READ = ("split", "images", "image_digests", "video_digest", "prompt", "target", "truth", *_CHANGED)
+_OF_LONGEST = ("id", "split", "source_file", "source_line")
+_READ = ("images", "image_digests", "video_digest", "prompt", "target", "truth", *_OF_LONGEST, *_CHANGED)
 
 
 def facts_of(
@@ -34,6 +35,8 @@ def facts_of(
     :class:`airtune.datasets.split.SplitRule`);
     ``answer_characters``, ``target_characters``, ``prompt_characters``, ``image_width``, ``image_height``,
     ``image_pixels`` (each ``least``, ``mean``, ``median``, ``p95``, ``most``); ``images_per_sample``;
+    ``longest_sample`` (``characters`` of question and answer, and which it is: ``id``, ``split``, ``source_file``,
+    ``source_line``; None without samples);
     ``distinct_answers``, ``majority_answer`` (most frequent in training), ``majority_answer_share`` (of the
     validation samples: what always giving that answer would score), these three None for phrase-grounding;
     ``answers_replaced`` (answers with characters that had to be replaced) and ``characters_replaced`` (in them all);
@@ -70,6 +73,7 @@ def facts_of(
         "image_height": spread(facts.height for facts in shown),
         "image_pixels": spread(facts.width * facts.height for facts in shown),
         "images_per_sample": counted.images_per_sample,
+        "longest_sample": counted.longest,
         "distinct_answers": len(counted.answers["train"].keys() | counted.answers["validation"].keys()) or None,
         "majority_answer": majority,
         "majority_answer_share": share,
@@ -94,13 +98,16 @@ class _Counted:
         self.answer_characters: Counter[int] = Counter()
         self.target_characters: Counter[int] = Counter()
         self.prompt_characters: Counter[int] = Counter()
+        self.longest: dict[str, Any] | None = None
         self.changed = {name: {"times": 0, "samples": 0} for name in _CHANGED}
 
     def add(self, batch: Any) -> None:
         import pyarrow.compute as pc
 
-        self.target_characters.update(pc.utf8_length(batch["target"]).to_pylist())
-        self.prompt_characters.update(pc.utf8_length(batch["prompt"]).to_pylist())
+        targets, prompts = pc.utf8_length(batch["target"]), pc.utf8_length(batch["prompt"])
+        self.target_characters.update(targets.to_pylist())
+        self.prompt_characters.update(prompts.to_pylist())
+        self._longest(batch, pc.add(prompts, targets))
         self.images_per_sample = max(self.images_per_sample, pc.max(pc.list_value_length(batch["images"])).as_py())
         for name, changed in self.changed.items():
             changed["times"] += pc.sum(batch[name]).as_py()
@@ -113,6 +120,14 @@ class _Counted:
             answers = [answer for truth in rows["truth"].to_pylist() if (answer := answer_of(json.loads(truth)))]
             self.answers[split].update(answers)
             self.answer_characters.update(map(len, answers))
+
+    def _longest(self, batch: Any, characters: Any) -> None:
+        import pyarrow.compute as pc
+
+        most = pc.max(characters)
+        if self.longest is None or most.as_py() > self.longest["characters"]:
+            row = pc.index(characters, most).as_py()
+            self.longest = {"characters": most.as_py(), **{name: batch[name][row].as_py() for name in _OF_LONGEST}}
 
     def majority(self) -> tuple[str | None, float | None]:
         train, validation = self.answers["train"], self.answers["validation"]

@@ -41,7 +41,7 @@ def advice(run: ResolvedRun, spec: RunSpec, around: Surroundings, estimate: Mapp
         *_mode(run, around),
         *_formats(run, around),
         *_learning(run),
-        *_answers(run, around),
+        *_answers(run, estimate),
         *_memory(estimate),
         *in_words(estimate["too_long"]),
         *_names_and_prompts(run, spec),
@@ -116,14 +116,17 @@ def _learning(run: ResolvedRun) -> Iterator[str]:
         yield f"earlyStoppingMetric {run.early_stopping_metric} has no effect: earlyStoppingPatience is 0."
 
 
-def _answers(run: ResolvedRun, around: Surroundings) -> Iterator[str]:
-    longest = around.data.target_characters
-    # A token holds rarely more than five characters: fewer tokens than this cannot hold a long answer.
-    if longest is not None and run.sampling.max_new_tokens < longest / 5:
-        yield (
-            f"maxNewTokens {run.sampling.max_new_tokens} cuts long answers off: 95 % of the data's answers have up to "
-            f"{longest:g} characters."
-        )
+def _answers(run: ResolvedRun, estimate: Mapping[str, Any]) -> Iterator[str]:
+    lengths = estimate["lengths"]
+    answers, limit = lengths["label_tokens"], run.sampling.max_new_tokens
+    if answers is None or answers["most"] <= limit:
+        return
+    # Both count the token that ends an answer.
+    how = "have" if lengths["exact"] else "have, as far as can be told,"
+    longest = f"the longest of the data's answers {how} {answers['most']:,} tokens"
+    if answers["p95"] > limit:
+        longest = f"one in twenty of the data's answers {how} {answers['p95']:,} tokens or more, and {longest}"
+    yield f"maxNewTokens {limit:,} cuts long answers off: {longest}."
 
 
 def _memory(estimate: Mapping[str, Any]) -> Iterator[str]:

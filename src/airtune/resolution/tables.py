@@ -33,6 +33,11 @@ _BATCH: Final = {
     LARGE: {8: (1, 8), 16: (1, 8), 24: (2, 4), 40: (4, 2)},
 }
 _NEW_TOKENS: Final = {Task.PHRASE_GROUNDING: 512, Task.VQA: 256, Task.FREEFORM: 512, Task.VIDEO_FREEFORM: 512}
+_MOST_NEW_TOKENS: Final = 4096
+_ROOM: Final = 2
+"""How much longer than a long answer of the data an answer may be."""
+# Pessimistic. Boxes are digits and brackets, most of which are tokens of their own; JSON around a text counts as text.
+_CHARACTERS_A_TOKEN: Final = {Task.PHRASE_GROUNDING: 1.5, Task.VQA: 2.5, Task.FREEFORM: 2.5, Task.VIDEO_FREEFORM: 2.5}
 _TEMPERATURE: Final = {Task.PHRASE_GROUNDING: 1.0, Task.VQA: 0.7, Task.FREEFORM: 1.0, Task.VIDEO_FREEFORM: 1.0}
 
 
@@ -75,19 +80,24 @@ def gradient_accumulation(batch: int, devices: int = 1) -> tuple[int, str]:
 
 
 def max_new_tokens(task: Task, longest_target: float | None) -> tuple[int, str]:
-    """By task; for generic twice the length of a long answer in the data.
+    """By task, and more where a long answer of the data needs more; for generic by the data alone.
 
     Args:
         task: the task.
         longest_target: 95th percentile of the answers' lengths in characters; None when unknown.
     """
-    if task in _NEW_TOKENS:
-        return _NEW_TOKENS[task], f"the usual length for {task.value}"
     if longest_target is None:
+        if task in _NEW_TOKENS:
+            return _NEW_TOKENS[task], f"the usual length for {task.value}"
         return 512, "nothing is known about the answers' lengths"
-    tokens_of_answer = longest_target / 2  # two characters a token: pessimistic for most languages
-    tokens = min(4096, max(128, 64 * math.ceil(2 * tokens_of_answer / 64)))
-    return tokens, f"twice the length of a long answer in the data ({longest_target:g} characters)"
+    needed = _ROOM * longest_target / _CHARACTERS_A_TOKEN.get(task, 2)
+    tokens = min(_MOST_NEW_TOKENS, max(128, 64 * math.ceil(needed / 64)))
+    usual = _NEW_TOKENS.get(task)
+    if usual is None:
+        return tokens, f"twice the length of a long answer in the data ({longest_target:g} characters)"
+    if tokens <= usual:
+        return usual, f"the usual length for {task.value}"
+    return tokens, f"a long answer in the data ({longest_target:g} characters) needs more than is usual ({usual})"
 
 
 def temperature(task: Task) -> tuple[float, str]:
