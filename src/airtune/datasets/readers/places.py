@@ -52,7 +52,9 @@ class ImageFolders:
             if split is None or named_split(f"{folder}/.") in (None, split, _ALSO[split])
         ]
         rank = {folder: place for place, folder in enumerate(near)}
-        return sorted(folders, key=lambda folder: (rank.get(folder, len(rank)), folder)) or near[:1]
+        folders.sort(key=lambda folder: (rank.get(folder, len(rank)), folder))
+        # A name may itself begin with a folder: then it may count from one that holds no image.
+        return [*folders, *(folder for folder in near if folder not in self._folders)]
 
     def _near(self, annotations: str) -> list[str]:
         parents = [parent.as_posix() for parent in PurePosixPath(annotations).parents]
