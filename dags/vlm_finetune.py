@@ -23,11 +23,19 @@ Between the tasks travels nothing but the address of the **run directory**, wher
 the button *Run directory* on a task opens its page. A task that is tried again goes on where it was.
 """
 
+INSPECT: dict[str, Any] = {
+    "task_id": "inspect_images",
+    "stage": "inspect",
+    "doc_md": "One part of a large dataset's images, decoded ahead: `airtune inspect RUN_URI --part 2/5`.",
+    "execution_timeout": SETTINGS.stage_timeout,
+    "do_xcom_push": False,
+}
 BEFORE: list[dict[str, Any]] = [
     {
         "task_id": "validate_dataset",
         "stage": "validate",
         "doc_md": "Reads every sample and every image once, and sets bad ones aside: `airtune validate RUN_URI`.",
+        "trigger_rule": "none_failed",  # a small dataset has no parts to look at ahead
     },
     {
         "task_id": "resolve_config",
@@ -92,11 +100,27 @@ def vlm_finetune() -> None:
         except AirtuneError as error:
             raise failure_of(error, "load_run") from None
 
-    run_uri = load_run()
+    @task(
+        execution_timeout=timedelta(minutes=15),
+        doc_md="Says how many tasks look at the images of a large dataset; none for a small one.",
+    )
+    def plan_inspection(run_uri: str) -> list[str]:
+        from airtune.errors import AirtuneError
+        from airtune_airflow.intake import parts
+        from airtune_airflow.operators.failures import failure_of
+
+        try:
+            return parts(run_uri)
+        except AirtuneError as error:
+            raise failure_of(error, "plan_inspection") from None
+
+    run_uri: Any = load_run()
+    parts = plan_inspection(run_uri)
+    inspected = StagePodOperator.partial(run_uri=run_uri, **INSPECT).expand(part=parts)
     tasks = [StagePodOperator(run_uri=run_uri, **options) for options in BEFORE]
     tasks += [AcceleratePodOperator(run_uri=run_uri, **ON_A_GPU, **options) for options in ACCELERATED]
     tasks += [StagePodOperator(run_uri=run_uri, **options) for options in AFTER]
-    chain(run_uri, *tasks)
+    chain(inspected, *tasks)
 
 
 made = vlm_finetune()

@@ -1,4 +1,4 @@
-"""From what a DAG run was given to a run directory: the work of the task ``load_run``."""
+"""From what a DAG run was given to a run directory, and to the tasks that look at a large dataset's images."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from airtune.environment import Environment
 from airtune.errors import Problem, SettingsError
+from airtune_airflow.settings import Settings
 from airtune_airflow.trigger_form import OVERRIDES, RUN, names
 
 _LONGEST_RUN_ID = 128
@@ -34,6 +35,18 @@ def begin(params: Mapping[str, Any], conf: Mapping[str, Any], dag_run_id: str) -
 
     run = params[RUN]
     return load_run(run, overrides(params, conf), run_id(dag_run_id), Environment.read().store).uri
+
+
+def parts(run_uri: str) -> list[str]:
+    """The parts in which a run's images are looked at, for example ``["1/2", "2/2"]``; none for a small dataset.
+
+    Raises:
+        AirtuneError: as :func:`airtune.datasets.parts.plan`.
+    """
+    from airtune.datasets.parts import plan
+    from airtune.stores.run_directory import RunDirectory
+
+    return plan(RunDirectory.open(run_uri), Settings.read().images_per_task)
 
 
 def overrides(params: Mapping[str, Any], conf: Mapping[str, Any]) -> dict[str, Any]:

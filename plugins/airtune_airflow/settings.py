@@ -36,6 +36,8 @@ class Settings:
         train_timeout: longest training and longest evaluation, also the pod's deadline
             (``AIRTUNE_TRAIN_TIMEOUT_HOURS``; default 72).
         stage_timeout: the same for every other stage (``AIRTUNE_STAGE_TIMEOUT_HOURS``; default 12).
+        images_per_task: images above which a dataset's are looked at by several tasks at the same time, and about how
+            many each of them takes (``AIRTUNE_IMAGES_PER_TASK``; default 20000).
         image: the trainer's image, needed on Kubernetes (``AIRTUNE_IMAGE``).
         namespace: where pods are made (``AIRTUNE_NAMESPACE``; default: that of the connection, or Airflow's own).
         kubernetes_conn_id: Airflow connection of the cluster (``AIRTUNE_KUBERNETES_CONN_ID``; default
@@ -58,6 +60,7 @@ class Settings:
     grace: timedelta
     train_timeout: timedelta
     stage_timeout: timedelta
+    images_per_task: int
     image: str | None
     namespace: str | None
     kubernetes_conn_id: str
@@ -83,6 +86,7 @@ class Settings:
             grace=reader.seconds("AIRTUNE_GRACE_SECONDS", 120),
             train_timeout=reader.hours("AIRTUNE_TRAIN_TIMEOUT_HOURS", 72),
             stage_timeout=reader.hours("AIRTUNE_STAGE_TIMEOUT_HOURS", 12),
+            images_per_task=reader.whole("AIRTUNE_IMAGES_PER_TASK", 20_000, least=1) or 20_000,
             image=reader.text("AIRTUNE_IMAGE"),
             namespace=reader.text("AIRTUNE_NAMESPACE"),
             kubernetes_conn_id=reader.text("AIRTUNE_KUBERNETES_CONN_ID") or "kubernetes_default",

@@ -14,7 +14,10 @@ import pytest
 pytestmark = pytest.mark.airflow
 
 PROJECT = Path(__file__).resolve().parents[2]
-TASKS = ["load_run", "validate_dataset", "resolve_config", "finetune", "evaluate", "gate", "publish"]
+TASKS = [
+    *("load_run", "plan_inspection", "inspect_images"),
+    *("validate_dataset", "resolve_config", "finetune", "evaluate", "gate", "publish"),
+]
 
 DESCRIBE = """
 import runpy
@@ -26,7 +29,7 @@ tell(
     heavy=[name for name in heavy if name in sys.modules],
     order=[task.task_id for task in dag.topological_sort()],
     downstream={task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
-    pushes=[task.task_id for task in dag.tasks if task.do_xcom_push],
+    pushes=[task.task_id for task in dag.tasks if getattr(task, "partial_kwargs", vars(task))["do_xcom_push"]],
     documented=[task.task_id for task in dag.tasks if task.doc_md],
     limits={task.task_id: task.execution_timeout.total_seconds() for task in dag.tasks},
     policies=sorted({type(task.retry_policy).__name__ for task in dag.tasks}),
@@ -72,8 +75,8 @@ def test_the_stages_stand_in_the_order_of_the_design(described: dict[str, Any]) 
         assert after in described["downstream"][before]
 
 
-def test_nothing_but_the_run_uri_travels(described: dict[str, Any]) -> None:
-    assert described["pushes"] == ["load_run"]
+def test_nothing_but_the_run_uri_and_the_names_of_parts_travels(described: dict[str, Any]) -> None:
+    assert described["pushes"] == ["load_run", "plan_inspection"]
 
 
 def test_each_stage_is_the_command_that_a_person_would_run(described: dict[str, Any]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,20 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "shapes"
     write_demo_dataset(folder, train=24, validation=8)
     return folder
+
+
+@pytest.fixture
+def damaged_dataset(small_dataset: Path, tmp_path: Path) -> Callable[[int], Path]:
+    """Makes a copy of the small dataset, of whose 24 pictures to train on as many as asked for are cut off."""
+
+    def make(damaged: int) -> Path:
+        folder = tmp_path / "damaged"
+        shutil.copytree(small_dataset, folder)
+        for image in sorted(folder.glob("training/images/*"))[:damaged]:
+            image.write_bytes(image.read_bytes()[:-40])
+        return folder
+
+    return make
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from airtune.stores.run_directory import RunDirectory
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(400)]
 
 
-def test_a_run_json_of_the_platform_runs_to_the_end(platform: Machine, small_dataset: Path, tmp_path: Path) -> None:
+def test_a_run_json_of_the_platform_runs_to_the_end_with_a_damaged_picture_set_aside(
+    platform: Machine, damaged_dataset: Callable[[int], Path], store: None, tmp_path: Path
+) -> None:
+    data = damaged_dataset(1)  # of 32: three in a hundred
     settings: dict[str, Any] = {
         "architecture": {"name": "qwen3vl", "size": "2B"},
         "trainingMode": {"type": "LoRA"},
@@ -35,12 +39,21 @@ def test_a_run_json_of_the_platform_runs_to_the_end(platform: Machine, small_dat
     flow = {"name": "Platform", "schema": "v1", "tolerations": {}, "settings": {}, "blocks": blocks}
     document = {"kind": "Run", "runId": "r", "workspaceId": "w", "spec": {"flow": flow, "killedAt": None}, "etag": "1"}
     (tmp_path / "run.json").write_text(json.dumps(document))
-    where = ("--set", f"dataset={small_dataset.as_uri()}", "--set", f"base-model={TINY.as_uri()}")
+    where = ("--set", f"dataset={data.as_uri()}", "--set", f"base-model={TINY.as_uri()}")
     done = platform.airtune("submit", str(tmp_path / "run.json"), *where, "--wait", "--json", timeout=380)
     told = json.loads(done.stdout)
     assert done.returncode == 0, told
-    assert {task["state"] for task in told["tasks"].values()} == {"success"}
+    states = {name: task["state"] for name, task in told["tasks"].items()}
+    assert states.pop("inspect_images") == "skipped"
+    assert set(states.values()) == {"success"}
     assert told["run_uri"].startswith("s3://airtune/runs/Platform-")
+    run = RunDirectory.open(told["run_uri"])
+    facts = run.read_json(layout.FACTS)
+    assert (facts["samples_found"], facts["samples"], facts["set_aside"]) == (64, 62, 2)
+    aside = [json.loads(line) for line in run.store.read(layout.SET_ASIDE).splitlines()]
+    assert {row["reason"] for row in aside} == {"image-truncated"}
+    page = run.store.read(layout.VALIDATION_REPORT).decode()
+    assert aside[0]["images"][0] in page
 
 
 def test_a_trainer_killed_between_checkpoints_is_resumed_by_the_retry(

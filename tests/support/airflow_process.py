@@ -98,14 +98,17 @@ class AirflowPython:
         """Run a program to its end."""
         return self.finish(self.start(program, *arguments), timeout)
 
-    def start_dag(self, source: str) -> subprocess.Popen[str]:
-        """Write a DAG file that defines ``dag``, and run it in a process with ``dag.test()``: tells ``tasks``."""
+    def start_dag(self, source: str, conf: Mapping[str, Any] | None = None) -> subprocess.Popen[str]:
+        """Write a DAG file that defines ``dag``, and run it in a process with ``dag.test()``: tells ``tasks``.
+
+        The tasks of a mapped one have their number behind their name: ``task[0]``.
+        """
         dags = self.folder / "dags"
         dags.mkdir(exist_ok=True)
         path = dags / "stand_in.py"
         path.write_text(f"{_TELL}\n{source}\n{_TEST_DAG}")
         return subprocess.Popen(
-            [sys.executable, str(path), str(self.folder / "result.json")],
+            [sys.executable, str(path), str(self.folder / "result.json"), json.dumps(conf or {})],
             env={**self.env, "AIRFLOW__CORE__DAGS_FOLDER": str(dags)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -116,8 +119,15 @@ class AirflowPython:
 
 _TEST_DAG = """
 if __name__ == "__main__":
-    run = dag.test()
-    tell(tasks={task.task_id: {"state": task.state, "tries": task.try_number} for task in run.get_task_instances()})
+    run = dag.test(run_conf=json.loads(sys.argv[2]))
+    tell(
+        tasks={
+            task.task_id + (f"[{task.map_index}]" if task.map_index >= 0 else ""): {
+                "state": task.state, "tries": task.try_number
+            }
+            for task in run.get_task_instances()
+        }
+    )
 """
 
 _TELL = """

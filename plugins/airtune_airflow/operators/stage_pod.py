@@ -34,8 +34,9 @@ class StagePodOperator(BaseOperator):
     (``benchmarks/dag_parse.py``).
 
     Args:
-        stage: the stage's name: ``validate``, ``resolve``, ``gate``, ``publish``.
+        stage: the stage's name: ``inspect``, ``validate``, ``resolve``, ``gate``, ``publish``.
         run_uri: the run (templated).
+        part: which part of the stage's work, for example ``2/5``; None for all of it.
         backend: ``local`` or ``kubernetes``; default: ``AIRTUNE_BACKEND``.
         deadline: how long the stage may take; a pod's ``activeDeadlineSeconds`` and the task's ``execution_timeout``.
             Default: ``AIRTUNE_STAGE_TIMEOUT_HOURS``.
@@ -55,6 +56,7 @@ class StagePodOperator(BaseOperator):
         *,
         stage: str,
         run_uri: str | XComArg,
+        part: str | None = None,
         backend: Backend | None = None,
         deadline: timedelta | None = None,
         pod_options: dict[str, Any] | None = None,
@@ -65,7 +67,8 @@ class StagePodOperator(BaseOperator):
         kwargs.setdefault("execution_timeout", self.deadline + _MARGIN)
         kwargs.setdefault("do_xcom_push", False)
         super().__init__(**kwargs)
-        self.stage = stage
+        self.stage = stage if part is None else f"{stage}-{part.replace('/', '-of-')}"
+        self._words = [stage] if part is None else [stage, "--part", part]
         self.run_uri = cast("str", run_uri)  # rendered before execute: the address itself by then
         self.backend: Backend = backend or settings.backend
         self.pod_options = pod_options or {}
@@ -75,7 +78,7 @@ class StagePodOperator(BaseOperator):
     def argv(self, *, gpus: int) -> list[str]:
         """The stage's command."""
         del gpus
-        return ["airtune", self.stage, self.run_uri]
+        return ["airtune", *self._words, self.run_uri]
 
     def gpus(self, settings: Settings) -> int:
         """How many GPUs the stage takes."""

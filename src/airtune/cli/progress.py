@@ -53,7 +53,7 @@ def _table(view: View, seconds: float) -> Group:
         said = f"{view.training}" if task.name == "finetune" and view.training else ""
         state = task.state or "waiting"
         took = "" if task.seconds is None else f"{task.seconds:.0f} s"
-        table.add_row(task.name, Text(state, style=_STYLES.get(state, "dim")), took, said)
+        table.add_row(escape(str(task)), Text(state, style=_STYLES.get(state, "dim")), took, said)
     return Group(Text(f"{view.dag_run.run_id}: {view.dag_run.state} for {seconds:.0f} s"), table)
 
 
@@ -65,12 +65,12 @@ def _lines(views: Iterable[View], console: Console) -> View:
     for last in views:
         now = time.monotonic() - begun
         for task in _ordered(last):
-            if seen.get(task.name) != (task.state, task.tries):
-                seen[task.name] = (task.state, task.tries)
+            if seen.get(str(task)) != (task.state, task.tries):
+                seen[str(task)] = (task.state, task.tries)
                 if task.state in _STYLES:
                     again = f" (try {task.tries})" if task.tries > 1 else ""
                     took = f" after {task.seconds:.1f} s" if task.state != "running" and task.seconds else ""
-                    console.print(f"{now:6.1f} s  {escape(task.name)}: {task.state}{took}{again}")
+                    console.print(f"{now:6.1f} s  {escape(str(task))}: {task.state}{took}{again}")
         training = last.training
         if training is not None and training.step != said_step and now - said_at >= _SAY_TRAINING_EVERY_S:
             said_at, said_step = now, training.step

@@ -82,7 +82,7 @@ def summary(end: Ending) -> dict[str, Any]:
         "exit_code": end.exit_code,
         "failed_task": end.dag_run.failed_task,
         "problems": [dict(problem) for problem in end.problems],
-        "tasks": {task.name: {"state": task.state, "seconds": task.seconds} for task in end.dag_run.tasks},
+        "tasks": {str(task): {"state": task.state, "seconds": task.seconds} for task in end.dag_run.tasks},
         "seconds": end.dag_run.seconds,
     }
 

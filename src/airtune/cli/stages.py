@@ -25,12 +25,27 @@ _SEEN_GPUS: Final = "CUDA_VISIBLE_DEVICES"
 def register(app: typer.Typer) -> None:
     """Adds the stage commands."""
     group = "Stages, in their order"
+    app.command(rich_help_panel=group)(inspect)
     app.command(rich_help_panel=group)(validate)
     app.command(rich_help_panel=group)(resolve)
     app.command(rich_help_panel=group)(train)
     app.command(rich_help_panel=group)(evaluate)
     app.command(rich_help_panel=group)(gate)
     app.command(rich_help_panel=group)(publish)
+
+
+def inspect(
+    run_uri: RunUri,
+    part: Annotated[str, typer.Option(metavar="NUMBER/COUNT", help="Which part, for example 2/5.", show_default=False)],
+) -> None:
+    """Looks at one part of a large dataset's images ahead of `validate`."""
+
+    def work(run: RunDirectory) -> object:
+        from airtune.datasets.parts import inspect_part
+
+        return inspect_part(run, part)
+
+    _run(f"inspect-{part.replace('/', '-of-')}", run_uri, work)
 
 
 def validate(run_uri: RunUri) -> None:

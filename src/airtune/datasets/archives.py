@@ -75,6 +75,11 @@ def folder_of(uri: str, cache: Path | None = None) -> str:
     return (root / inner).as_uri()
 
 
+def is_archive(uri: str) -> bool:
+    """Whether a dataset's URI means an archive, or a folder in one; nothing is unpacked."""
+    return _split(uri) is not None
+
+
 def _split(uri: str) -> tuple[str, str, Store, ObjectInfo] | None:
     """The archive in a URI, what is meant in it, its store, and what the store knows of it; None for a folder."""
     path = local_path(uri)

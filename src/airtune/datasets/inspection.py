@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from airtune.datasets.decoding import UnusableImageError, decode
@@ -24,7 +25,7 @@ from airtune.environment import Environment
 from airtune.runspec.tasks import Task
 from airtune.stores.hashing import sha256_of_file
 
-__all__ = ["KNOWN", "ImageFacts", "Inspected", "check_size", "inspect", "look_at"]
+__all__ = ["KNOWN", "ImageFacts", "Inspected", "check_size", "inspect", "known_images", "look_at"]
 
 KNOWN: Final = ("cache", "known-images.sqlite3")
 """Where in airtune's home the results of earlier runs are."""
@@ -35,12 +36,18 @@ _SAME_SHAPE: Final = 0.02
 _CHUNK: Final = 1000
 
 
+def known_images(images: Images) -> AbstractContextManager[KnownImages]:
+    """What all runs have found out about the images below this root; written at the end."""
+    return KnownImages.at(Environment.read().home.joinpath(*KNOWN), images.root_uri)
+
+
 def inspect(
     images: Images,
     keys: Iterable[str],
     progress: Callable[[int, int], None] | None = None,
     *,
     videos: Iterable[str] = (),
+    known_in: Path | None = None,
 ) -> Inspected:
     """Look at every image and video, several at a time.
 
@@ -51,6 +58,7 @@ def inspect(
         keys: which images.
         videos: which videos.
         progress: told after each how many are done, and how many there are.
+        known_in: the file of what is known; default: that of all runs, in airtune's home.
 
     Returns:
         By key, its facts, or the reason why it cannot be used; in the order of the keys.
@@ -64,7 +72,7 @@ def inspect(
         if progress:
             progress(len(found), len(wanted))
 
-    with KnownImages.at(Environment.read().home.joinpath(*KNOWN), images.root_uri) as known:
+    with known_images(images) if known_in is None else KnownImages.at(known_in, images.root_uri) as known:
 
         def work(job: tuple[str, str | None]) -> tuple[str | None, Content, bool]:
             return look_at(images, job[0], known, film=job[0] in films)

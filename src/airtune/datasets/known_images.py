@@ -58,6 +58,7 @@ class KnownImages:
 
     def __init__(self, path: Path, root_uri: str) -> None:
         self._path = path
+        self._root_uri = root_uri
         self._lock = threading.Lock()
         self._new: list[tuple[str, str, bytes, bytes | None]] = []
         self._database: sqlite3.Connection | None = None
@@ -83,7 +84,7 @@ class KnownImages:
         """
         keys = list(versions)
         for start in range(0, len(keys), _AT_ONCE):
-            for key, seen, found in self._known(keys[start : start + _AT_ONCE]):
+            for key, seen, _, found in self._known(keys[start : start + _AT_ONCE]):
                 if versions[key] == seen:
                     yield key, _content(found)
 
@@ -108,6 +109,26 @@ class KnownImages:
         self._new.append((key if seen else "", seen or "", bytes.fromhex(digest), _bytes(content) if content else None))
         if len(self._new) >= _AT_ONCE:
             self._write()
+
+    def hand_over(self, keys: Sequence[str], path: Path) -> None:
+        """Write what is known of some files to a new file of this kind."""
+        path.unlink(missing_ok=True)
+        with KnownImages.at(path, self._root_uri) as other:
+            for start in range(0, len(keys), _AT_ONCE):
+                other._new = [*self._known(keys[start : start + _AT_ONCE])]
+                other._write()
+
+    def take_over(self, path: Path) -> int:
+        """Add all that another file of this kind knows of the same root, where it goes by the same rules.
+
+        Returns:
+            How many contents it knows.
+        """
+        with KnownImages.at(path, self._root_uri) as other:
+            self._new += other._all()
+        taken = len({digest for _, _, digest, _ in self._new})
+        self._write()
+        return taken
 
     def close(self) -> None:
         """Write what is not yet written."""
@@ -143,14 +164,26 @@ class KnownImages:
             database.execute("COMMIT")
         self._database = database
 
-    def _known(self, keys: Sequence[str]) -> list[tuple[str, str, bytes]]:
+    def _known(self, keys: Sequence[str]) -> list[tuple[str, str, bytes, bytes]]:
+        """Of those files that are known: key, version, digest, and what was found."""
         with self._given_up_on_error():
             if self._database is not None:
                 query = (
-                    "SELECT files.key, version, found FROM json_each(?) AS wanted "
+                    "SELECT files.key, version, digest, found FROM json_each(?) AS wanted "
                     "JOIN files ON files.root = ? AND files.key = wanted.value JOIN contents USING (digest)"
                 )
                 return self._database.execute(query, (orjson.dumps(keys).decode(), self._root)).fetchall()
+        return []
+
+    def _all(self) -> list[tuple[str, str, bytes, bytes]]:
+        """The same of all that is known; of a content without a file that is settled, key and version are empty."""
+        with self._given_up_on_error():
+            if self._database is not None:
+                query = (
+                    "SELECT ifnull(key, ''), ifnull(version, ''), contents.digest, found FROM contents "
+                    "LEFT JOIN files ON files.root = ? AND files.digest = contents.digest"
+                )
+                return self._database.execute(query, (self._root,)).fetchall()
         return []
 
     def _write(self) -> None:

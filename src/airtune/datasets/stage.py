@@ -11,6 +11,7 @@ from typing import Any
 from airtune.datasets.check import DATA_DOCS, Asked, Checked, check
 from airtune.datasets.earlier import drift_since_champion
 from airtune.datasets.image_table import write_images
+from airtune.datasets.parts import take_parts
 from airtune.datasets.progress import Say, say
 from airtune.datasets.source import WHERE
 from airtune.environment import Environment
@@ -76,6 +77,9 @@ def validate(run: RunDirectory, *, tell: Say = say) -> ValidationResult:
         expectations=spec.dataset.expectations,
         data_docs=spec.dataset.data_docs or False,
     )
+    taken = take_parts(run, asked.uri)
+    if taken:
+        tell(f"{taken:,} images were looked at ahead")
     work = Environment.read().home / "work"
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="validate-", dir=work) as folder:

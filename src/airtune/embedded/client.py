@@ -27,12 +27,17 @@ class TaskState:
         state: Airflow's state; None before it is scheduled.
         seconds: how long its latest try has taken, as Airflow counts; None before it starts.
         tries: the number of the latest try.
+        map_index: which one it is of a task that was mapped, counted from 0; -1 for any other task.
     """
 
     name: str
     state: str | None
     seconds: float | None
     tries: int
+    map_index: int = -1
+
+    def __str__(self) -> str:
+        return self.name if self.map_index < 0 else f"{self.name} [{self.map_index + 1}]"
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class DagRunState:
 
     @property
     def failed_task(self) -> str | None:
-        """The first task that failed, or None."""
+        """The name of the first task that failed, or None."""
         return next((task.name for task in self.tasks if task.state == "failed"), None)
 
 
@@ -170,7 +175,13 @@ class AirflowClient:
         run = self._request("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").json()
         found = self._request("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances").json()
         tasks = [
-            TaskState(each["task_id"], each["state"], each.get("duration"), int(each.get("try_number") or 0))
+            TaskState(
+                each["task_id"],
+                each["state"],
+                each.get("duration"),
+                int(each.get("try_number") or 0),
+                int(each.get("map_index", -1)),
+            )
             for each in found["task_instances"]
         ]
         return DagRunState(str(run["dag_run_id"]), str(run["state"]), run.get("duration"), tuple(tasks))
@@ -181,9 +192,9 @@ class AirflowClient:
         answer = self._request("GET", path, allow=(404,))
         return answer.json().get("value") if answer.status_code == httpx.codes.OK else None
 
-    def task_log(self, dag_id: str, run_id: str, task: str, *, tries: int = 1) -> list[str]:
+    def task_log(self, dag_id: str, run_id: str, task: str, *, tries: int = 1, map_index: int = -1) -> list[str]:
         """The lines of a task's log, the messages alone."""
-        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task}/logs/{tries}"
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task}/logs/{tries}?map_index={map_index}"
         answer = self._request("GET", path, allow=(404,))
         content = answer.json().get("content", []) if answer.status_code == httpx.codes.OK else []
         return [str(each.get("event", "")) if isinstance(each, dict) else str(each) for each in content]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from airtune.configs import config_file, configs_root
-from airtune.embedded.following import STAGES, Ending
+from airtune.embedded.following import STAGES, TASKS, Ending
 from airtune.embedded.submission import BASE_MODEL, DATASET
 from airtune.runspec.document import RunDocument
 from airtune.runspec.tasks import Task
@@ -56,7 +56,7 @@ def figures(end: Ending, seconds: float) -> dict[str, Any]:
         "dag_run_id": end.dag_run.run_id,
         "state": end.dag_run.state,
         "tasks": {
-            task.name: {"state": task.state, "seconds": None if task.seconds is None else round(task.seconds, 2)}
+            str(task): {"state": task.state, "seconds": None if task.seconds is None else round(task.seconds, 2)}
             for task in sorted(end.dag_run.tasks, key=lambda task: _place(task.name))
         },
         "evaluation": None if run is None else _evaluation(run),
@@ -77,8 +77,7 @@ def copy_report(run: RunDirectory, to: Path) -> Path | None:
 
 
 def _place(task: str) -> int:
-    order = ("load_run", *STAGES)
-    return order.index(task) if task in order else len(order)
+    return TASKS.index(task) if task in TASKS else len(TASKS)
 
 
 def _evaluation(run: RunDirectory) -> dict[str, Any] | None:

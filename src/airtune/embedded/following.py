@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-from airtune.embedded.client import AirflowClient, DagRunState
+from airtune.embedded.client import AirflowClient, DagRunState, TaskState
 from airtune.errors import AirtuneError, ExitCode, Problem
 from airtune.stores import layout
 from airtune.stores.run_directory import RunDirectory
 from airtune.stores.stage_record import read_stage_record
 
 LOAD_RUN: Final = "load_run"
+
+AHEAD: Final = ("plan_inspection", "inspect_images")
+"""The tasks between it and the stages, which look at a large dataset's images; the second is mapped."""
 
 STAGES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -29,7 +32,7 @@ STAGES: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The DAG's tasks that run a stage, in their order, and the stage."""
 
-TASKS: Final = (LOAD_RUN, *STAGES)
+TASKS: Final = (LOAD_RUN, *AHEAD, *STAGES)
 
 ERROR_LINE: Final = "airtune-error: "
 """Begins a line of a task's log that goes on with an :class:`AirtuneError` as JSON."""
@@ -134,14 +137,14 @@ def ending(airflow: AirflowClient, dag_id: str, state: DagRunState) -> Ending:
     run = run_directory(airflow, dag_id, state)
     if state.state == "success":
         return Ending(state, run, int(ExitCode.DONE))
-    task = next((each for each in state.tasks if each.name == state.failed_task), None)
+    task = next((each for each in state.tasks if each.state == "failed"), None)
     if task is None:  # stopped from outside
         problem = Problem(f"DAG run {state.run_id}", f"ended as {state.state!r}, and no task of it failed")
         return Ending(state, run, int(ExitCode.DEFECT), (problem.to_json(),))
-    record = _record(run, task.name)
+    record = _record(run, _stage(state, task))
     if record is not None and record.get("exit_code"):
         return Ending(state, run, int(record["exit_code"]), _problems(task.name, record))
-    lines = airflow.task_log(dag_id, state.run_id, task.name, tries=max(task.tries, 1))
+    lines = airflow.task_log(dag_id, state.run_id, task.name, tries=max(task.tries, 1), map_index=task.map_index)
     code, problems = _from_log(lines)
     return Ending(state, run, code, tuple(problems) or (_log_tail(task.name, lines),))
 
@@ -184,9 +187,16 @@ def newest_metrics(run: RunDirectory, version: str, before: Training | None) -> 
     return info.version, before
 
 
-def _record(run: RunDirectory | None, task: str) -> dict[str, Any] | None:
+def _stage(state: DagRunState, task: TaskState) -> str:
+    """The name under which a task's stage keeps its record."""
+    if task.name != AHEAD[-1]:
+        return STAGES.get(task.name, task.name)
+    return f"inspect-{task.map_index + 1}-of-{sum(each.name == task.name for each in state.tasks)}"
+
+
+def _record(run: RunDirectory | None, stage: str) -> dict[str, Any] | None:
     try:
-        return read_stage_record(run, STAGES.get(task, task)) if run is not None else None
+        return read_stage_record(run, stage) if run is not None else None
     except AirtuneError:
         return None
 

@@ -26,6 +26,7 @@ VALIDATION_RESULT: Final = "validation/result.json"
 VALIDATION_REPORT: Final = "validation/report.html"
 VALIDATION_DRIFT: Final = "validation/drift.json"
 DATA_DOCS: Final = "validation/data-docs"
+INSPECTED_PARTS: Final = "validation/parts"
 
 TRAINING: Final = "training"
 TRAINING_METRICS: Final = "training/metrics.jsonl"
@@ -62,6 +63,11 @@ HISTORY: Final = "history.jsonl"
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NAME_RULE: Final = "1 to 128 of A-Z a-z 0-9 . _ -, beginning with a letter or a digit"
+
+
+def inspected_part(number: int, count: int) -> str:
+    """What the task that looked at one part of the images has found."""
+    return f"{INSPECTED_PARTS}/{number}-of-{count}.sqlite3"
 
 
 def checkpoint(step: int) -> str:
