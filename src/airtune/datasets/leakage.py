@@ -119,10 +119,22 @@ def leaks_between(shown: Iterable[tuple[str, Sequence[str], Sequence[str]]], ali
 
 
 def _shown(records: RecordTable) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
+    """Of each record what it shows; what neighbours show alike comes once."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     for batch in records.batches(("split", "images", "image_digests", "video", "video_digest")):
-        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            split, images, digests, video, video_digest = row
-            yield (split, images, digests) if video is None else (split, [video], [video_digest])
+        of_row = pc.list_parent_indices(batch["images"])
+        images = pa.table({
+            "split": batch["split"].take(of_row),
+            "name": batch["images"].flatten(),
+            "digest": batch["image_digests"].flatten(),
+        })  # fmt: skip
+        videos = pa.table({"split": batch["split"], "name": batch["video"], "digest": batch["video_digest"]})
+        for table in (images, videos.drop_null()):
+            once = table.group_by(table.column_names).aggregate([])
+            for split, name, digest in zip(*(column.to_pylist() for column in once.columns), strict=True):
+                yield split, [name], [digest]
 
 
 def _names(side: Mapping[str, set[str]], group: Sequence[str], without: set[str]) -> set[str]:

@@ -10,16 +10,16 @@ added or removed.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airtune.datasets.profile import batches
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     Keys = NDArray[np.uint64]
@@ -204,17 +204,19 @@ def _keys(path: Path, rows: Rows) -> dict[Part, Keys]:
     import numpy as np
 
     found: dict[Part, list[int]] = {part: [] for part in PARTS}
-    for _, row in _each(path, rows):
-        shown = row["image_digests"] if row["video_digest"] is None else [row["video_digest"]]
-        names = [PurePosixPath(name).name for name in (row["images"] if row["video"] is None else [row["video"]])]
-        found["answer"].append(_key(shown, row["prompt"]))
-        found["question"].append(_key(shown, row["target"]) if shown else 0)
-        found["picture"].append(_key(names, row["prompt"], row["target"]) if shown else 0)
+    for _, batch in _each(path, rows, ("images", "image_digests", "video", "video_digest", "prompt", "target")):
+        columns = (batch.column(name).to_pylist() for name in batch.schema.names)
+        for images, digests, video, video_digest, prompt, target in zip(*columns, strict=True):
+            shown = "\0".join(digests) if video_digest is None else video_digest
+            names = "\0".join(name.rpartition("/")[2] for name in (images if video is None else [video]))
+            found["answer"].append(_key(shown, prompt))
+            found["question"].append(_key(shown, target) if shown else 0)
+            found["picture"].append(_key(names, prompt, target) if shown else 0)
     return {part: np.array(keys, dtype=np.uint64) for part, keys in found.items()}
 
 
-def _key(*parts: object) -> int:
-    text = json.dumps(parts, ensure_ascii=False)
+def _key(*parts: str) -> int:
+    text = "\0\0".join(parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
@@ -232,19 +234,20 @@ def _rows(path: Path, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
             "source_line": row["source_line"],
             "split": row["split"],
         }
-        for index, row in _each(path, np.unique(np.array(rows, dtype=np.int64)))
+        for numbers, batch in _each(path, np.unique(np.array(rows, dtype=np.int64)), _COLUMNS)
+        for index, row in zip(numbers, batch.to_pylist(), strict=True)
     }
 
 
-def _each(path: Path, rows: Rows) -> Iterable[tuple[int, dict[str, Any]]]:
-    """The rows with these ascending numbers, with all columns."""
+def _each(path: Path, rows: Rows, columns: Sequence[str]) -> Iterator[tuple[list[int], pa.RecordBatch]]:
+    """The rows with these ascending numbers, some thousand at a time, with their numbers."""
     import numpy as np
 
     start = 0
-    for batch in batches(path, _COLUMNS):
-        if start > (rows[-1] if len(rows) else -1):
-            return
+    for batch in batches(path, columns):
         here = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + batch.num_rows)]
         if len(here):
-            yield from zip(here.tolist(), batch.take(here - start).to_pylist(), strict=True)
+            yield here.tolist(), batch.take(here - start)
         start += batch.num_rows
+        if not len(rows) or start > rows[-1]:
+            return
