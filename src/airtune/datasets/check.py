@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,12 +24,14 @@ from airtune.datasets.progress import Meter, Say
 from airtune.datasets.readers.formats import Reader, reader_for
 from airtune.datasets.reading import read_samples
 from airtune.datasets.repeats import repeat_warnings
-from airtune.datasets.report.page import report
+from airtune.datasets.report.page import Shown, report
 from airtune.datasets.source import Source
 from airtune.datasets.spool import Spool
 from airtune.datasets.suite_table import record_fields
 from airtune.datasets.suites import suite_for
 from airtune.datasets.verdict import Verdict, empty_dataset, judge
+from airtune.errors import AirtuneError
+from airtune.modeling.text_files import TextFiles
 from airtune.runspec.tasks import Task
 
 DATA_DOCS: Final = "data-docs"
@@ -80,6 +82,7 @@ class Checked:
         checks: how they went; none where there is no sample.
         verdict: what it amounts to.
         images: where the images are.
+        base_model: URI of the model that is to be trained, or None.
         drift: how it differs from the champion's dataset; None where there is none to compare with.
     """
 
@@ -92,6 +95,7 @@ class Checked:
     checks: Sequence[Check]
     verdict: Verdict
     images: Images
+    base_model: str | None = None
     drift: Drift | None = None
 
     def compared(self, drift: Drift | None, why_not: str | None) -> Checked:
@@ -114,12 +118,18 @@ class Checked:
     def page(self, title: str) -> str:
         """The report as one HTML page."""
         return report(
-            title=title,
-            verdict=self.verdict,
-            assembly=self.assembly,
-            facts=self.facts,
-            checks=self.checks,
-            images=self.images,
+            Shown(
+                title=title,
+                verdict=self.verdict,
+                assembly=self.assembly,
+                inspected=self.inspected,
+                near=self.near,
+                facts=self.facts,
+                checks=self.checks,
+                images=self.images,
+                drift=self.drift,
+                count=_counter(self.base_model),
+            )
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -205,7 +215,17 @@ def check(asked: Asked, folder: Path, tell: Say) -> Checked:
             minimum_images=asked.minimum_images,
             maximum_set_aside=asked.maximum_set_aside,
         )
-    return Checked(assembly, inspected, near, leaks, facts, expectations.suite.files, checks, verdict, images)
+    return Checked(
+        assembly, inspected, near, leaks, facts, expectations.suite.files, checks, verdict, images, asked.base_model
+    )
+
+
+def _counter(base_model: str | None) -> Callable[[str], int] | None:
+    """Counts tokens for the page; what keeps it from doing so is said where the base model is needed."""
+    try:
+        return TextFiles.read(base_model).count if base_model is not None else None
+    except AirtuneError:
+        return None
 
 
 def _notes(reader: Reader, spool: Spool) -> list[str]:

@@ -25,7 +25,7 @@ MOST_SET_ASIDE: Final = 0.05
 
 _PLACES_NAMED: Final = 3
 
-_CHANGES: Final = {
+CHANGES: Final = {
     "exif-orientation": "were turned upright as their EXIF orientation says",
     "animation": "are animations or have several pages: the first frame is used",
     "alpha": "have transparency, which is dropped",
@@ -197,7 +197,7 @@ def _warnings(assembly: Assembly, facts: Mapping[str, Any], checks: Sequence[Che
 
 def _notes(assembly: Assembly, facts: Mapping[str, Any]) -> list[str]:
     notes = [f"split: {assembly.rule}"]
-    notes += [f"{count} images {_CHANGES.get(change, change)}" for change, count in facts["image_changes"].items()]
+    notes += [f"{count} images {CHANGES.get(change, change)}" for change, count in facts["image_changes"].items()]
     if facts["answers_replaced"]:
         notes.append(
             f"{facts['characters_replaced']} characters in {facts['answers_replaced']} answers were replaced: "

@@ -1,36 +1,55 @@
-"""Distributions, as numbers that the template draws in SVG."""
+"""Charts as numbers, which the template draws: bars for training and validation, and maps of cells."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from airtune.datasets.record_batch import answer_of
-from airtune.datasets.record_table import RecordTable
-from airtune.runspec.answers import COORDINATE_RANGE
+from airtune.datasets.report.wording import visible
 
-_BINS: Final = 20
-_MOST_BARS: Final = 20
-_CELLS: Final = 16
-_LONGEST_LABEL: Final = 42
+if TYPE_CHECKING:
+    import numpy as np
+
+BINS: Final = 20
+MOST_BARS: Final = 20
+_LONGEST_LABEL: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar: what it stands for, how many, and its length relative to the longest (0..1)."""
+    """One bar.
+
+    Attributes:
+        label: what it stands for.
+        train: how many in training.
+        validation: how many in validation.
+        train_length: of its part in the drawing, relative to the longest bar (0..1).
+        validation_length: likewise.
+    """
 
     label: str
-    count: int
-    length: float
+    train: int
+    validation: int
+    train_length: float
+    validation_length: float
+
+    @property
+    def count(self) -> int:
+        """How many in all."""
+        return self.train + self.validation
 
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Bars under a title; ``more`` says in words what is not shown."""
+    """Bars under a title.
+
+    Attributes:
+        title: what is counted.
+        bars: in their order.
+        more: in words, what is not shown; may be empty.
+    """
 
     title: str
     bars: tuple[Bar, ...]
@@ -39,87 +58,68 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class HeatMap:
-    """Where boxes lie: rows of cells, each with the share (0..1) of the fullest cell."""
+    """How often each part of a square happens.
+
+    Attributes:
+        title: what is counted.
+        words: the same in a sentence, for those who do not see it.
+        across: what the horizontal axis is, from its left to its right end.
+        down: what the vertical one is, from top to bottom.
+        cells: rows of shares (0..1) of the fullest cell.
+    """
 
     title: str
+    words: str
+    across: str
+    down: str
     cells: tuple[tuple[float, ...], ...]
 
 
-def distributions(records: RecordTable) -> list[Distribution]:
-    """The charts of a dataset: answers or phrases, lengths, image sizes, box sizes."""
-    rows = list(records.batches(["truth", "prompt", "width", "height"]))
-    truths = [json.loads(truth) for batch in rows for truth in batch["truth"].to_pylist()]
-    answers = [answer for truth in truths if (answer := answer_of(truth)) is not None]
-    groundings = [item for truth in truths for item in truth.get("groundings", ())]
-    areas = [_area(box) for item in groundings for box in item["boxes"]]
-    charts = [
-        most_frequent("Answers", answers),
-        most_frequent("Phrases", (item["phrase"] for item in groundings)),
-        most_frequent("Texts of the user", (text for batch in rows for text in batch["prompt"].to_pylist())),
-        histogram("Answer length in characters", [len(answer) for answer in answers]),
-        histogram(
-            "Boxes in a sample",
-            [sum(len(item["boxes"]) for item in t["groundings"]) for t in truths if "groundings" in t],
-        ),
-        histogram("Box size, % of the image", areas),
-        histogram("Image width in pixels", [size for batch in rows for size in batch["width"].to_pylist() if size]),
-        histogram("Image height in pixels", [size for batch in rows for size in batch["height"].to_pylist() if size]),
-    ]
-    return [chart for chart in charts if chart.bars]
+def bars(rows: Sequence[tuple[str, int, int]]) -> tuple[Bar, ...]:
+    """Bars of (label, in training, in validation), scaled to the longest."""
+    most = max((train + validation for _, train, validation in rows), default=0) or 1
+    return tuple(
+        Bar(one_line(label), train, validation, train / most, validation / most) for label, train, validation in rows
+    )
 
 
-def most_frequent(title: str, values: Iterable[str]) -> Distribution:
-    """The most frequent values, each a bar."""
-    counts = Counter(values)
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    shown, rest = ranked[:_MOST_BARS], ranked[_MOST_BARS:]
-    most = shown[0][1] if shown else 1
-    more = f"{len(rest):,} more, {sum(count for _, count in rest):,} times in all" if rest else ""
-    return Distribution(title, tuple(Bar(_cut(value), count, count / most) for value, count in shown), more)
+def histogram(title: str, values: np.ndarray[Any, Any], validates: np.ndarray[Any, Any]) -> Distribution:
+    """The values in up to 20 bins of equal width; whole numbers get bins of whole numbers.
 
+    Args:
+        title: what they are.
+        values: one number each; those that are not finite are left out.
+        validates: whether each is of the validation split.
+    """
+    import numpy as np
 
-def histogram(title: str, values: Sequence[float]) -> Distribution:
-    """The values in up to 20 bins of equal width; whole numbers get bins of whole numbers."""
-    if not values:
+    finite = np.isfinite(values)
+    values, validates = values[finite], validates[finite]
+    if not len(values):
         return Distribution(title, ())
-    low, high = min(values), max(values)
-    whole = all(float(value).is_integer() for value in values)
-    width = (high - low) / _BINS
-    if whole:
-        width = max(1.0, math.ceil((high - low + 1) / _BINS))
-    counts = Counter(min(int((value - low) / width), _BINS - 1) if width else 0 for value in values)
-    most = max(counts.values())
-    bars = []
-    for index in range(max(counts) + 1):
-        start, end = low + index * width, low + (index + 1) * width
-        if whole:
-            label = f"{start:,.0f}" if width == 1 else f"{start:,.0f} to {end - 1:,.0f}"
-        else:
-            label = f"{start:.3g} to {end:.3g}"
-        bars.append(Bar(label, counts[index], counts[index] / most))
-    return Distribution(title, tuple(bars))
+    low, high = float(values.min()), float(values.max())
+    whole = bool((values == np.floor(values)).all())
+    width = max(1.0, math.ceil((high - low + 1) / BINS)) if whole else (high - low) / BINS
+    places = np.zeros(len(values), dtype=np.int64)
+    if width:
+        places = np.minimum(((values - low) / width).astype(np.int64), BINS - 1)
+    train, validation = (np.bincount(places[side], minlength=places.max() + 1) for side in (~validates, validates))
+    labels = [_label(low + index * width, width, whole=whole) for index in range(int(places.max()) + 1)]
+    return Distribution(title, bars(list(zip(labels, train.tolist(), validation.tolist(), strict=True))))
 
 
-def box_places(records: RecordTable) -> HeatMap | None:
-    """How often each part of the image is inside a box; None without boxes."""
-    cells = [[0] * _CELLS for _ in range(_CELLS)]
-    unit = COORDINATE_RANGE / _CELLS
-    for batch in records.batches(["truth"]):
-        for item in (item for truth in batch["truth"].to_pylist() for item in json.loads(truth).get("groundings", ())):
-            for x1, y1, x2, y2 in item["boxes"]:
-                for row in range(int(y1 // unit), math.ceil(y2 / unit)):
-                    for column in range(int(x1 // unit), math.ceil(x2 / unit)):
-                        cells[row][column] += 1
-    most = max(map(max, cells))
-    if not most:
-        return None
-    return HeatMap("Where boxes lie", tuple(tuple(count / most for count in row) for row in cells))
+def _label(start: float, width: float, *, whole: bool) -> str:
+    if not whole:
+        return f"{start:.3g} to {start + width:.3g}"
+    return f"{start:,.0f}" if width == 1 else f"{start:,.0f} to {start + width - 1:,.0f}"
 
 
-def _area(box: Sequence[int]) -> float:
-    return 100 * (box[2] - box[0]) * (box[3] - box[1]) / COORDINATE_RANGE**2
+def heat(cells: np.ndarray[Any, Any], *, title: str, words: str, across: str, down: str) -> HeatMap:
+    """A map of counts (rows from top to bottom), scaled to the fullest cell."""
+    shares = cells / (cells.max() or 1)
+    return HeatMap(title, words, across, down, tuple(tuple(round(float(v), 3) for v in row) for row in shares))
 
 
-def _cut(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_LABEL else line[: _LONGEST_LABEL - 1] + "…"
+def one_line(text: str) -> str:
+    """A text as a label: white space made one space, cut where it is long."""
+    return visible(" ".join(text.split()) or "(nothing)", _LONGEST_LABEL)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from airtune.datasets.drift import Drift, PropertyDrift
+from airtune.datasets.report.rendering import render
 
 _SAMPLES_SHOWN: Final = 20
 _HEIGHT: Final = 120
@@ -69,23 +68,13 @@ def picture_of(drift: PropertyDrift) -> Picture:
 
 def drift_page(drift: Drift) -> str:
     """The page: one HTML file that loads nothing, runs no script, and shows every text of the data as text."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("airtune.datasets.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style = environment.get_template("report.css").render() + environment.get_template("drift.css").render()
     pictures = [picture_of(each) for each in drift.properties]
     pictures.sort(key=lambda each: -each.drift.shift.psi)
     changes = drift.changes
-    return environment.get_template("drift.html.j2").render(
+    return render(
+        "drift.html.j2",
+        ("report.css", "drift.css"),
         drift=drift,
-        style=style,
-        style_hash=f"sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}",
         moved=[each for each in pictures if each.drift.level != "none"],
         steady=[each for each in pictures if each.drift.level == "none"],
         changed=[(each.part, _sample(each.before), _sample(each.after)) for each in changes.changes[:_SAMPLES_SHOWN]],
