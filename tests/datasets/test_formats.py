@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from airtune.datasets.readers.formats import reader_for
+from airtune.datasets.readers.formats import READERS, reader_for
 from airtune.datasets.source import Source
 from airtune.errors import AirtuneError, DataError, NotPermittedError, SettingsError
+from airtune.runspec.blocks import DatasetFormat
 
 from .conftest import ViFolder, vqa
 
@@ -41,6 +43,10 @@ def test_the_name_of_a_format_overrules_what_it_looks_like(folder: ViFolder) -> 
     assert reader_for(source, "chat-jsonl")[0] == "chat-jsonl"
     with pytest.raises(SettingsError, match=r"vi, chat-jsonl, .*auto"):
         reader_for(source, "cocoa")
+
+
+def test_every_format_can_be_named_in_a_run_json() -> None:
+    assert set(get_args(DatasetFormat)) == set(READERS)
 
 
 def test_a_dataset_that_does_not_exist_is_bad_data_with_the_nearest_name(folder: ViFolder, tmp_path: Path) -> None:

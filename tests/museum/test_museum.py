@@ -6,7 +6,8 @@
 - ``file`` below ``exhibits/`` (a folder is the whole dataset) and the place ``as`` which it lies in the dataset;
 - ``task``, and ``format`` where it must be named;
 - ``asks``: an image that a good annotation asks about; ``beside``: further files by their place;
-- ``link``: the file holds where a symbolic link leads; ``company``: good samples stand beside it;
+- ``link``: the file holds where a symbolic link leads; ``archive``: the file is the dataset; ``company``: good samples
+  stand beside it;
 - ``exit``: code of ``airtune validate``; ``found``: samples in; ``reasons``: samples set aside by reason; ``says``:
   words of the refusal, the warning, the note or the line in ``set-aside.jsonl``.
 """
@@ -84,9 +85,10 @@ def test_what_is_wrong_is_said_and_every_sample_is_accounted_for(
 ) -> None:
     monkeypatch.setenv("AIRTUNE_HOME", str(tmp_path / "home"))
     found = exhibit["found"] + hang(exhibit, tmp_path / "data")
+    source = tmp_path / "data" / (exhibit["as"] if exhibit.get("archive") else "")
     named = {"format": exhibit["format"]} if "format" in exhibit else {}
     run = dataset_run(
-        tmp_path / "store", "exhibit", (tmp_path / "data").as_uri(), exhibit["task"],
+        tmp_path / "store", "exhibit", source.as_uri(), exhibit["task"],
         minimumImages=1, maximumSetAside=0.99, **named,
     )  # fmt: skip
     said: list[str] = []
