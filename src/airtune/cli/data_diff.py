@@ -107,9 +107,9 @@ def _print(found: Drift) -> None:
         f"[yellow]{changes.changed:,} changed[/], {changes.moved:,} on the other side of the split"
     )
     for change in changes.changes[:_NAMED]:
-        was, now = change.before, change.after
-        OUT.print(f"  {change.part} of {escape(_named(now))}: {escape(_what(change.part, was))} -> "
-                  f"{escape(_what(change.part, now))}", style="yellow")  # fmt: skip
+        was, now = (_what(change.part, row) for row in (change.before, change.after))
+        what = f"{was} -> {now}" if change.part != "picture" else "another picture under this name"
+        OUT.print(f"  {change.part} of {escape(_named(change.after))}: {escape(what)}", style="yellow")
     for word, style, rows in (
         ("added", "green", changes.added_samples),
         ("removed", "red", changes.removed_samples),
@@ -126,7 +126,7 @@ def _named(row: Mapping[str, Any]) -> str:
 
 
 def _what(part: str, row: Mapping[str, Any]) -> str:
-    return _short({"answer": row["target"], "question": row["prompt"], "picture": ", ".join(row["images"])}[part])
+    return _short(row["prompt"] if part == "question" else row["target"])
 
 
 def _short(text: str) -> str:

@@ -207,15 +207,14 @@ def _summary(values: NDArray[np.float32]) -> dict[str, float]:
 def _in_words(
     what: Property, shift: Shift, level: Level, before: Mapping[str, float], after: Mapping[str, float]
 ) -> str:
-    statistics = f"index {shift.psi:.2f}, {shift.test} {shift.statistic:.3g}"
+    unit = f"{what.unit}; " if what.unit else ""
+    statistics = f"{unit}index {shift.psi:.2f}, {shift.test} {shift.statistic:.3g}"
     if level == "none":
         return f"{what.title}: no drift ({statistics})"
     how = "much" if level == "much" else "somewhat"
     if "median" in before:
-        unit = f" {what.unit}" if what.unit else ""
-        moved = _moved(before, after)
-        middle = f"median {before['median']:,.4g} before, {after['median']:,.4g} now{unit}"
-        return f"{what.title}: {how} {moved}, {middle} ({statistics})"
+        middle = f"median {before['median']:,.4g} before, {after['median']:,.4g} now"
+        return f"{what.title}: {how} {_moved(before, after)}, {middle} ({statistics})"
     movers = sorted((each for each in shift.bins), key=lambda each: -abs(each.after - each.before))[:_MOVERS]
     shares = ", ".join(
         f"{each.label if each.label == REST else short(each.label, _LONGEST_NAME)} "
