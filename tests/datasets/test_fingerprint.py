@@ -6,10 +6,11 @@ import hashlib
 import json
 from typing import Any
 
-from hypothesis import given
+import pyarrow as pa
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airtune.datasets.fingerprint import fingerprint, sample_digest
+from airtune.datasets.fingerprint import fingerprint, fingerprint_of, sample_digest
 
 
 def test_order_means_nothing_and_number_does() -> None:
@@ -47,3 +48,11 @@ def test_the_digest_is_that_of_the_sample_as_minified_json_with_its_keys_in_orde
     text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     digest = sample_digest(task="vqa", image_digests=["aa"], prompt=prompt, truth=truth)
     assert digest == hashlib.sha256(text.encode()).hexdigest()
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.integers(0, 50), max_size=6), max_size=4))
+def test_columns_of_digests_have_the_fingerprint_of_the_digests(parts: list[list[int]]) -> None:
+    digests = [[hashlib.sha256(bytes([number])).hexdigest() for number in part] for part in parts]
+    columns = [pa.array(["x" * 64, *part], pa.string()).slice(1) for part in digests]
+    assert fingerprint_of(columns) == fingerprint([digest for part in digests for digest in part])

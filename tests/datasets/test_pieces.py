@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airtune.datasets.draft import Reject
@@ -24,6 +24,7 @@ LINES = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(LINES, max_size=8).map(b"\n".join), min_size=1, max_size=4), st.integers(8, 60))
 def test_files_in_pieces_have_the_values_and_line_numbers_of_whole_files(files: list[bytes], size: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,136 @@
+"""What one look over all records counts, whole columns at a time: of a sample some numbers are kept, and no text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from airtune.datasets.record import SPLITS
+from airtune.datasets.record_batch import Batch, text_numbers
+from airtune.datasets.record_table import RecordTable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+CHANGED: Final = ("replaced", "escaped", "repeated_boxes")
+"""Columns that count what was changed in a sample."""
+
+_OF_LONGEST: Final = ("id", "split", "source_file", "source_line")
+_READ: Final = ("images", "image_digests", "video_digest", "prompt", "target", "truth", *_OF_LONGEST, *CHANGED)
+
+
+class Counts:
+    """What there is in a dataset.
+
+    Attributes:
+        samples: by split.
+        images: digests of the images or videos that are used, by split.
+        images_per_sample: the most.
+        characters: how often each length occurs, of ``answer``, ``target`` and ``prompt``.
+        longest: ``characters`` of question and answer of the longest sample, and which it is; None without samples.
+        changed: by column of :data:`CHANGED`, how many ``times``, and in how many ``samples``.
+        answers: of all samples but those of phrase-grounding.
+    """
+
+    def __init__(self, records: RecordTable) -> None:
+        """Count.
+
+        Args:
+            records: all of them.
+        """
+        self.samples: Counter[str] = Counter()
+        self.images: dict[str, set[str]] = {split: set() for split in SPLITS}
+        self.images_per_sample = 0
+        self.characters: dict[str, Counter[int]] = {name: Counter() for name in ("answer", "target", "prompt")}
+        self.longest: dict[str, Any] | None = None
+        self.changed = {name: {"times": 0, "samples": 0} for name in CHANGED}
+        self.answers = Answers(records)
+        for batch in records.batches(_READ):
+            self._add(batch)
+
+    def _add(self, records: pa.RecordBatch) -> None:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        batch = Batch(records)
+        validates = pa.array(batch.validates)
+        targets, prompts = pc.utf8_length(batch["target"]), pc.utf8_length(batch["prompt"])
+        for name, lengths in (("answer", pc.utf8_length(batch.answers)), ("target", targets), ("prompt", prompts)):
+            counted = pc.value_counts(lengths.drop_null())
+            self.characters[name].update(
+                dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True))
+            )
+        self._longest(batch, pc.add(prompts, targets))
+        self.images_per_sample = max(self.images_per_sample, pc.max(pc.list_value_length(batch["images"])).as_py())
+        for name, changed in self.changed.items():
+            changed["times"] += pc.sum(batch[name]).as_py()
+            changed["samples"] += pc.sum(pc.greater(batch[name], 0)).as_py()
+        for split, rows in zip(SPLITS, (pc.invert(validates), validates), strict=True):
+            of_split = records.filter(rows)
+            self.samples[split] += of_split.num_rows
+            self.images[split].update(of_split["image_digests"].flatten().unique().to_pylist())
+            self.images[split].update(of_split["video_digest"].drop_null().unique().to_pylist())
+            self.answers.add(split, batch.answers.filter(rows))
+
+    def _longest(self, batch: Batch, characters: pa.Array) -> None:
+        import pyarrow.compute as pc
+
+        most = pc.max(characters)
+        if self.longest is None or most.as_py() > self.longest["characters"]:
+            row = pc.index(characters, most).as_py()
+            self.longest = {"characters": most.as_py(), **{name: batch[name][row].as_py() for name in _OF_LONGEST}}
+
+
+class Answers:
+    """How many different answers there are, and which is the most frequent; eight bytes an answer.
+
+    Args:
+        records: where the texts are looked up again.
+    """
+
+    def __init__(self, records: RecordTable) -> None:
+        self._records = records
+        self._numbers: dict[str, list[np.ndarray[Any, Any]]] = {split: [] for split in SPLITS}
+
+    def add(self, split: str, answers: pa.Array) -> None:
+        """Some more answers of a split; nulls are none."""
+        self._numbers[split].append(text_numbers(answers.drop_null()))
+
+    def distinct(self) -> int | None:
+        """How many different ones there are; None where there is none."""
+        import numpy as np
+
+        return len(np.unique(np.concatenate([self._all(split) for split in SPLITS]))) or None
+
+    def majority(self) -> tuple[str, int] | None:
+        """The most frequent answer in training (of several the first by the alphabet), and how often it validates."""
+        import numpy as np
+        import pyarrow as pa
+
+        numbers, counts = np.unique(self._all("train"), return_counts=True)
+        if not len(numbers):
+            return None
+        found = self._first_text(numbers[counts == counts.max()])
+        return found, int((self._all("validation") == text_numbers(pa.array([found]))[0]).sum())
+
+    def _first_text(self, numbers: np.ndarray[Any, Any]) -> str:
+        """The first by the alphabet of the answers in training that have one of these numbers."""
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        found: list[str] = []
+        for records in self._records.batches(["truth"], "train"):
+            answers = Batch(records).answers.drop_null()
+            least = pc.min(answers.filter(pa.array(np.isin(text_numbers(answers), numbers)))).as_py()
+            if least is not None:
+                found.append(least)
+                if len(numbers) == 1:
+                    break
+        return min(found)
+
+    def _all(self, split: str) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        return np.concatenate([np.empty(0, np.int64), *self._numbers[split]])
