@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-from hypothesis import given
+import pyarrow as pa
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airtune.datasets.repeats import Repeats
+from airtune.datasets.record import column_type
+from airtune.datasets.repeats import COLUMNS, Repeats
 from airtune.datasets.stage import validate
 from airtune.stores import layout
 
@@ -16,11 +18,26 @@ from .conftest import NewRun, ViFolder, line_of, vqa
 ROWS = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["q", "r", "s"]), st.sampled_from("12")), max_size=12)
 
 
+def batch_of(rows: list[tuple[str, str, str]]) -> pa.RecordBatch:
+    images = [["c", image] if image == "b" else [image] for image, _, _ in rows]
+    columns = [
+        images,
+        [None] * len(rows),
+        [row[1] for row in rows],
+        [row[2] for row in rows],
+        ["".join(r) for r in rows],
+    ]
+    return pa.record_batch(
+        [pa.array(values, column_type(name)) for name, values in zip(COLUMNS, columns, strict=True)], COLUMNS
+    )
+
+
+@settings(deadline=None)
 @given(ROWS)
 def test_the_counts_are_those_of_looking_at_every_pair(rows: list[tuple[str, str, str]]) -> None:
     repeats = Repeats()
-    for image, question, answer in rows:
-        repeats.add((image,), question, answer, f"{image}{question}{answer}")
+    for begin in range(0, len(rows), 5):
+        repeats.add(batch_of(rows[begin : begin + 5]))
     answers: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     for image, question, answer in rows:
         answers[image, question].add(answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -93,6 +94,10 @@ class Crew:
 
 
 def _begin(parent: int) -> None:
+    # What is made here is read once and gone, and hardly ever holds itself: looking for what does takes a fifth of the
+    # time.
+    gc.freeze()
+    gc.set_threshold(200_000, 10, 10)
     # Ctrl-C at a terminal reaches every process: the one that hands out the work says when it is over.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

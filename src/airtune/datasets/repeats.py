@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from airtune.datasets.record_batch import Batch, text_numbers
 from airtune.datasets.record_table import RecordTable
 from airtune.runspec.tasks import Task
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COLUMNS: Final = ("image_digests", "video_digest", "prompt", "truth", "digest")
+"""What of a record tells whether it repeats another one."""
+
 _EXAMPLES: Final = 3
-_READ: Final = ("image_digests", "video_digest", "prompt", "truth", "digest")
 _BITS: Final = (1 << 64) - 1
+_ODD: Final = 0x9E3779B97F4A7C15
+"""Makes the sum of two numbers depend on which is which."""
 _ASKS: Final = frozenset({Task.VQA, Task.GENERIC})
 """Tasks with one right answer to a question; a picture may well have several captions."""
 
@@ -31,9 +38,9 @@ class Repeated:
 
 
 class Repeats:
-    """Looks at samples one by one and keeps three numbers of each, 24 bytes, whatever their texts are.
+    """Looks at samples and keeps three numbers of each, 24 bytes, whatever their texts are.
 
-    The numbers are Python's own hashes, 64 bits wide: that two of a million different samples are taken for the same
+    The numbers are hashes of 64 bits: that two of a million different samples are taken for the same
     happens once in thirty million datasets.
     """
 
@@ -42,18 +49,26 @@ class Repeats:
         self._answers = array("Q")
         self._samples = array("Q")
 
-    def add(self, shown: Sequence[str], prompt: str, truth: str, digest: str) -> None:
-        """One sample.
+    def add(self, records: pa.RecordBatch) -> None:
+        """Some thousand samples, with the columns :data:`COLUMNS`."""
+        import numpy as np
 
-        Args:
-            shown: digests of what the model sees.
-            prompt: the user's text.
-            truth: the answer.
-            digest: of the sample as a whole.
-        """
-        self._questions.append(hash((tuple(shown), prompt)) & _BITS)
-        self._answers.append(hash(truth) & _BITS)
-        self._samples.append(hash(digest) & _BITS)
+        batch = Batch(records)
+        digests, counts = batch.shown
+        numbers = text_numbers(digests).view(np.uint64)
+        ends = np.cumsum(counts)
+        shown = np.zeros(len(batch), np.uint64)
+        one = counts == 1
+        shown[one] = numbers[ends[one] - 1]
+        for row in np.flatnonzero(counts > 1):
+            shown[row] = hash(tuple(numbers[ends[row] - counts[row] : ends[row]].tolist())) & _BITS
+        questions = shown * np.uint64(_ODD) + text_numbers(batch["prompt"]).view(np.uint64)
+        for found, column in (
+            (self._questions, questions),
+            (self._answers, text_numbers(batch["truth"])),
+            (self._samples, text_numbers(batch["digest"])),
+        ):
+            found.frombytes(column.tobytes())
 
     def same_samples(self) -> Repeated:
         """Samples that stand there once more, with the same images, question and answer."""
@@ -67,10 +82,8 @@ class Repeats:
 def repeat_warnings(records: RecordTable, task: Task) -> list[str]:
     """What stands there twice, in sentences with places; none where nothing does."""
     repeats = Repeats()
-    for batch in records.batches(_READ):
-        digests, videos, *texts = (batch[name].to_pylist() for name in _READ)
-        for images, video, prompt, truth, digest in zip(digests, videos, *texts, strict=True):
-            repeats.add(images if video is None else (video,), prompt, truth, digest)
+    for batch in records.batches(COLUMNS):
+        repeats.add(batch)
 
     def places(found: Repeated) -> str:
         named = [records.rows(rows) for rows in found.examples]
