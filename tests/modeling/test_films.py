@@ -99,7 +99,7 @@ def test_a_films_tokens_are_known_to_the_estimate(key: str, max_pixels: int | No
     from airtune.resolution.text_tokens import text_rule
 
     folder = make_tiny(key, tmp_path / key)
-    rule = FilmRule(read_base_model(folder.as_uri(), where="x"), text_rule(folder.as_uri(), images=0), max_pixels)
+    rule = FilmRule(read_base_model(folder.as_uri(), where="x"), text_rule(folder.as_uri()), max_pixels)
     processor = load_processor(folder)
     if max_pixels is not None:
         limit_pixels(processor, max_pixels)

@@ -74,7 +74,7 @@ def test_samples_that_training_sets_aside_do_not_count() -> None:
 
 def test_each_picture_of_a_sample_counts_with_its_own_size(run_of: Any) -> None:
     folder = (configs_root() / "demo" / "tiny-vlm").as_uri()
-    base, texts = read_base_model(folder, where="x"), text_rule(folder, images=2)
+    base, texts = read_base_model(folder, where="x"), text_rule(folder)
     pictures = PictureRule(base, None)
     record = Record(
         id="a", split="train", task="vqa", images=("a.png", "b.png"), image_digests=("a", "b"), video=None,
@@ -83,14 +83,18 @@ def test_each_picture_of_a_sample_counts_with_its_own_size(run_of: Any) -> None:
     )  # fmt: skip
     sizes = {"a": (64, 64), "b": (256, 192)}
     (found,) = lengths_of([record], run_of(), texts, pictures, sizes=sizes).samples
-    assert [picture for _, picture in found.pictures] == [pictures(64, 64), pictures(256, 192)]
+    around = texts.picture
+    assert around == 2
+    assert [picture.tokens for _, picture in found.pictures] == [
+        pictures(64, 64).tokens + around, pictures(256, 192).tokens + around
+    ]  # fmt: skip
     assert pictures(64, 64).tokens < pictures(256, 192).tokens
     (guessed,) = lengths_of([record], run_of(), texts, pictures).samples
-    assert [picture for _, picture in guessed.pictures] == [pictures(64, 64)] * 2
+    assert [picture.tokens for _, picture in guessed.pictures] == [pictures(64, 64).tokens + around] * 2
 
 
 def test_texts_are_counted_by_their_characters_where_the_tokenizer_is_not_at_hand() -> None:
-    rule = text_rule("Qwen/Qwen3-VL-8B-Instruct", images=1)
+    rule = text_rule("Qwen/Qwen3-VL-8B-Instruct")
     assert not rule.exact
     assert rule("x" * 35) == 35 / CHARACTERS_A_TOKEN == 10
     assert rule("x") == 1
@@ -108,7 +112,7 @@ def test_lengths_are_those_of_the_encoder(tmp_path: Any, run_of: Any) -> None:
     run = run_of(system_prompt="Answer in one word; never guess.", base_model=folder.as_uri())
     records = draw_dataset(tmp_path, train=6, validation=2)
     base = read_base_model(folder.as_uri(), where="x")
-    found = lengths_of(records, run, text_rule(folder.as_uri(), images=1), PictureRule(base, None))
+    found = lengths_of(records, run, text_rule(folder.as_uri()), PictureRule(base, None))
     processor = load_processor(folder)
     encoder = Encoder(processor, stop_token_ids(processor, None))
     real = [

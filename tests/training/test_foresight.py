@@ -30,7 +30,7 @@ def foretold(directory: Any) -> dict[str, Any]:
     run = Resolution.from_json(directory.store.read(layout.RESOLUTION)).run
     base = read_base_model(run.base_model, where="baseModel")
     records = read_records(directory.path(layout.RECORDS))
-    lengths = lengths_of(records, run, text_rule(run.base_model, images=1), PictureRule(base, run.max_pixels))
+    lengths = lengths_of(records, run, text_rule(run.base_model), PictureRule(base, run.max_pixels))
     return estimate(run, registry.entry(run.architecture), base, lengths, Device(None, None, None, 0, "test"))
 
 

@@ -116,6 +116,19 @@ def test_the_tokens_of_every_sample_are_as_many_as_their_text_and_sizes_say(run:
     assert tokens == 4 * sum(one_by_one)
 
 
+def test_the_estimate_counts_each_picture_by_its_own_size(run: RunDirectory) -> None:
+    """The second picture of a sample is one and a half times as high as its first."""
+    encoder, images, resolved = encoder_of(run)
+    train = [record for record in records(run) if record.split == "train"]
+    real = [
+        encoder.encode(resolved.system_prompt, record.prompt, images.load_all(record), record.target).length
+        for record in train
+    ]
+    expected = json.loads(run.store.read(layout.RESOLUTION))["estimate"]["lengths"]
+    assert expected["tokens"]["most"] == max(real)
+    assert expected["tokens"]["mean"] == pytest.approx(sum(real) / len(real), abs=0.1)
+
+
 def test_a_sample_is_predicted_the_same_alone_and_among_others(run: RunDirectory) -> None:
     import torch
 

@@ -102,6 +102,19 @@ def test_films_are_trained_and_their_tokens_are_known_before_one_is_opened(run: 
     assert sum(losses[-3:]) < sum(losses[:3])
 
 
+def test_the_estimate_has_known_their_tokens(run: RunDirectory) -> None:
+    encoder, images, resolved = encoder_of(run)
+    real = sorted(
+        encoder.encode(resolved.system_prompt, record.prompt, images.load_all(record), record.target).length
+        for record in records(run)
+        if record.split == "train"
+    )
+    expected = json.loads(run.store.read(layout.RESOLUTION))["estimate"]["lengths"]
+    assert expected["exact"]
+    assert (expected["tokens"]["least"], expected["tokens"]["most"]) == (real[0], real[-1])
+    assert expected["tokens"]["mean"] == pytest.approx(sum(real) / len(real), abs=0.1)
+
+
 def test_a_film_is_shown_by_as_many_frames_as_the_processor_says_each_with_its_second(run: RunDirectory) -> None:
     encoder, images, resolved = encoder_of(run)
     for record in records(run):

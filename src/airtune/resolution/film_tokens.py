@@ -29,7 +29,7 @@ _WHOLE_VIDEO: Final = ("Qwen3VLVideoProcessor", "qwen3_vl", "qwen3_5")
 _FRAME_TOKENS: Final = 256
 """Of a frame, for a family whose rule is not written down here."""
 _AROUND: Final = 2
-"""Tokens that a chat template writes around a video, or the processor around each step: where it begins and ends."""
+"""Tokens that Qwen3-VL's processor writes around each step in time: where it begins and ends."""
 
 
 class FilmRule:
@@ -56,14 +56,14 @@ class FilmRule:
         vision = vision_config(self._base.config)
         shown = self._shown(frames, rate)
         if not self._base.pixels_per_token or not (self._base.model_type or "").startswith("qwen"):
-            return Picture(shown * _FRAME_TOKENS, shown * _FRAME_TOKENS * 4, exact=False)
+            return Picture(shown * _FRAME_TOKENS, shown * _FRAME_TOKENS * 4, exact=False).within(self._texts)
         merge = int(vision["spatial_merge_size"])
         unit = int(vision["patch_size"]) * merge
         rows, columns = self._scaled(height, width, shown, unit)
         steps = -(-shown // _STEP)
         seen = steps * (rows // unit) * (columns // unit)
         written = self._stamps(shown, frames, rate) + steps * _AROUND if self._of_whole_video else 0
-        return Picture(seen + written + _AROUND, seen * merge * merge)
+        return Picture(seen + written, seen * merge * merge).within(self._texts)
 
     def _shown(self, frames: int, rate: float) -> int:
         """How many frames the model is shown."""

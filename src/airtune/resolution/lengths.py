@@ -192,7 +192,7 @@ def lengths_of(
         if record.split != split:
             continue
         first = (record.width, record.height)
-        shown = [(digest, pictures(*sizes.get(digest, first))) for digest in record.image_digests]
+        shown = [(digest, pictures(*sizes.get(digest, first)).within(texts)) for digest in record.image_digests]
         if record.video_digest is not None and films is not None:
             shown.append((record.video_digest, films(*first, record.frames, record.frame_rate)))
         exact = exact and all(picture.exact for _, picture in shown)
@@ -204,7 +204,7 @@ def lengths_of(
 def guessed(data: DataFacts, run: ResolvedRun, texts: TextRule, pictures: PictureRule) -> Lengths:
     """Long samples, all alike, where only the dataset's facts are known."""
     edge = round((data.image_pixels or 0) ** 0.5)
-    shown = [pictures(edge, edge)] * data.images_per_sample if edge else []
+    shown = [pictures(edge, edge).within(texts)] * data.images_per_sample if edge else []
     question = texts("x" * round(data.prompt_characters or 0)) + texts.after
     answer = texts("x" * round(data.target_characters or 0)) + texts.end
     shared = max(1, round(data.train_samples / max(1, data.train_images)))

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from airtune.resolution.base_model import BaseModel
 from airtune.resolution.shapes import vision_config
+from airtune.resolution.text_tokens import TextRule
 
 _AREAS: Final = {"qwen2_5_vl": (3_136, 12_845_056), "qwen3_vl": (65_536, 16_777_216)}
 """Smallest and largest area in pixels of the published processors, where the base model's own cannot be looked at."""
@@ -34,6 +35,10 @@ class Picture:
     tokens: int
     patches: int
     exact: bool = True
+
+    def within(self, texts: TextRule) -> Picture:
+        """The same picture with what a chat template writes around it."""
+        return replace(self, tokens=self.tokens + texts.picture)
 
 
 class PictureRule:

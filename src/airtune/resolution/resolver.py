@@ -140,7 +140,7 @@ def resolve_settings(document: RunDocument, around: Surroundings) -> Resolution:
 
 def _lengths(run: ResolvedRun, around: Surroundings) -> dict[Split, Lengths]:
     """By split; of training alone where there are only the dataset's facts to guess from."""
-    texts = text_rule(around.base.uri, images=around.data.images_per_sample)
+    texts = text_rule(around.base.uri, system=bool(run.system_prompt))
     pictures = PictureRule(around.base, run.max_pixels)
     if around.records is None:
         return {"train": guessed(around.data, run, texts, pictures)}

@@ -14,7 +14,9 @@ CHARACTERS_A_TOKEN: Final = 3.5
 """Of English prose and JSON under vocabularies of 30,000 tokens and more; other scripts have fewer."""
 
 _BEFORE: Final = 9
-"""Tokens that a chat template writes before a question, around the system turn; and three for each picture."""
+"""Tokens that a chat template writes before a question, around the system turn."""
+_PICTURE: Final = 2
+"""Tokens that it writes around each picture."""
 _AFTER: Final = 5
 """Tokens that it writes between a question and its answer."""
 _END: Final = 1
@@ -28,13 +30,15 @@ class TextRule:
 
     Attributes:
         exact: whether its own tokenizer counts, and its own chat template stands around the texts.
-        before: tokens that its chat template writes before a question, without the pictures' own: what samples share.
+        before: tokens that its chat template writes before a question and its pictures: what samples share.
+        picture: tokens that it writes around each picture, without the picture's own.
         after: tokens between a question and its answer.
         end: tokens after an answer.
     """
 
     exact: bool
     before: int
+    picture: int
     after: int
     end: int
     _count: Callable[[str], int]
@@ -44,30 +48,31 @@ class TextRule:
         return self._count(text)
 
 
-def text_rule(source: str, *, images: int) -> TextRule:
+def text_rule(source: str, *, system: bool = True) -> TextRule:
     """How to count for a base model.
 
     Args:
         source: where it lies; a model of the hub is not fetched for its tokenizer.
-        images: pictures of a sample.
+        system: whether there is a system prompt, without which a template writes no turn for it.
     """
     files = None if is_hub_id(source) else TextFiles.read(source)
     if files is None or files.count is None:
-        return TextRule(False, _BEFORE + 2 * images, _AFTER, _END, _by_characters)
-    around = _around(files, files.count, images)
-    before, after = around or (_BEFORE + 2 * images, _AFTER)
-    return TextRule(around is not None, before, after, _END, files.count)
+        return TextRule(False, _BEFORE, _PICTURE, _AFTER, _END, _by_characters)
+    plain, with_picture = (_around(files, files.count, images, system) for images in (0, 1))
+    if plain is None or with_picture is None:
+        return TextRule(False, _BEFORE, _PICTURE, _AFTER, _END, files.count)
+    return TextRule(True, plain[0], with_picture[0] - plain[0], plain[1], _END, files.count)
 
 
 def _by_characters(text: str) -> int:
     return -(-len(text) * 10 // round(CHARACTERS_A_TOKEN * 10))
 
 
-def _around(files: TextFiles, count: Callable[[str], int], images: int) -> tuple[int, int] | None:
+def _around(files: TextFiles, count: Callable[[str], int], images: int, system: bool) -> tuple[int, int] | None:
     """What the chat template writes before a question and after it; None where it cannot be run here."""
-    rendered = files.render(messages(_SYSTEM, images, _QUESTION), asks=True)
+    rendered = files.render(messages(_SYSTEM if system else "", images, _QUESTION), asks=True)
     if rendered is None:
         return None
     before, found, after = rendered.rpartition(_QUESTION)
     # One placeholder a picture stands for the picture's own tokens, which are counted elsewhere.
-    return (count(before) - count(_SYSTEM) - images, count(after)) if found else None
+    return (count(before) - (count(_SYSTEM) if system else 0) - images, count(after)) if found else None
