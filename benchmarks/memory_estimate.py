@@ -53,12 +53,12 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory(prefix="airtune-memory-") as folder:
         columns = f"{'batch':>6}{'ckpt':>5}{'tokens':>8}{'predicted MB':>14}{'measured MB':>13}{'error':>8}"
-        print(f"{'model':<13}{'form':<19}{columns}")
+        print(f"{'model':<15}{'form':<19}{columns}")
         for number in range(0, len(cases), together):
             rows += _rows(cases[number : number + together], Path(folder), number)
         for row in rows:
             print(
-                f"{row['model']:<13}{row['form']:<19}{row['batch']:>6}{'on' if row['checkpointing'] else 'off':>5}"
+                f"{row['model']:<15}{row['form']:<19}{row['batch']:>6}{'on' if row['checkpointing'] else 'off':>5}"
                 f"{row['tokens']:>8}{row['predicted_bytes'] / 1e6:>14.1f}{row['measured_bytes'] / 1e6:>13.1f}"
                 f"{row['error']:>+8.1%}",
                 flush=True,

@@ -204,8 +204,36 @@ def _internvl35_8b(tokenizer: Any) -> Any:
     )
 
 
+def _qwen25vl_30m(tokenizer: Any) -> Any:
+    """As :func:`_qwen3vl_30m`, of the other architecture."""
+    config = _qwen25vl_7b(tokenizer)
+    text, vision = config.text_config, config.vision_config
+    text.vocab_size, text.hidden_size, text.intermediate_size = len(tokenizer), WIDTH, 2048
+    text.num_hidden_layers, text.num_attention_heads, text.num_key_value_heads = 6, 8, 4
+    text.layer_types = text.layer_types[:6]
+    text.rope_parameters = {**text.rope_parameters, "rope_theta": 10_000.0, "mrope_section": [8, 12, 12]}
+    vision.depth, vision.hidden_size, vision.intermediate_size, vision.num_heads = 6, 192, 768, 6
+    vision.out_hidden_size, vision.fullatt_block_indexes = WIDTH, [1, 3, 5]
+    config.tie_word_embeddings = text.tie_word_embeddings = True
+    return config
+
+
+def _internvl35_30m(tokenizer: Any) -> Any:
+    """As :func:`_qwen3vl_30m`, of the other architecture."""
+    config = _internvl35_8b(tokenizer)
+    text, vision = config.text_config, config.vision_config
+    text.vocab_size, text.hidden_size, text.intermediate_size = len(tokenizer), WIDTH, 2048
+    text.num_hidden_layers, text.num_attention_heads, text.num_key_value_heads, text.head_dim = 6, 8, 4, 64
+    text.layer_types = text.layer_types[:6]
+    vision.hidden_size, vision.intermediate_size, vision.num_hidden_layers, vision.num_attention_heads = 192, 768, 6, 6
+    config.tie_word_embeddings = text.tie_word_embeddings = True
+    return config
+
+
 MODELS = {
     "qwen3vl-30m": Model("qwen3vl", _qwen3vl_30m, processors.qwen3vl),
+    "qwen25vl-30m": Model("qwen25vl", _qwen25vl_30m, processors.qwen25vl),
+    "internvl35-30m": Model("internvl35", _internvl35_30m, processors.internvl),
     "qwen3vl-4b": Model("qwen3vl", _qwen3vl_4b, processors.qwen3vl),
     "qwen3vl-8b": Model("qwen3vl", _qwen3vl_8b, processors.qwen3vl),
     "qwen25vl-7b": Model("qwen25vl", _qwen25vl_7b, processors.qwen25vl),
