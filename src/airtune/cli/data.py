@@ -74,7 +74,6 @@ def task_of(uri: str, named: str | None, dataset_format: str | None) -> Any:
     from airtune.datasets.readers.formats import reader_for
     from airtune.datasets.source import Source
     from airtune.datasets.task_guess import guess_task
-    from airtune.runspec.tasks import Task
 
     if named is None:
         task = guess_task(reader_for(Source.open(uri), dataset_format)[1])
@@ -82,11 +81,22 @@ def task_of(uri: str, named: str | None, dataset_format: str | None) -> Any:
             raise DataError(Problem(uri, "no annotation tells what the dataset is for", fix="name its --task"))
         say(f"task {task.value}, as most of its annotations are for it (--task names another)")
         return task
+    return named_task(named)
+
+
+def named_task(name: str) -> Any:
+    """The task of this name.
+
+    Raises:
+        SettingsError: there is no such task.
+    """
+    from airtune.runspec.tasks import Task
+
     try:
-        return Task(named)
+        return Task(name)
     except ValueError as error:
         allowed = ", ".join(task.value for task in Task)
-        raise SettingsError(Problem("--task", "no such task", value=named, allowed=allowed)) from error
+        raise SettingsError(Problem("--task", "no such task", value=name, allowed=allowed)) from error
 
 
 def _print(found: dict[str, Any]) -> None:

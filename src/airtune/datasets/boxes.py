@@ -151,7 +151,8 @@ def _on_grid(low: float, high: float, side: int) -> tuple[int, int]:
 def _unit(edge: float, side: int) -> int:
     fine = math.floor(min(max(edge, 0.0), float(side)) * _FINE + 0.5)
     whole = (fine + _FINE // 2) // _FINE * _FINE
-    if abs(fine - whole) <= _SNAP:
+    # Never further than to the nearest unit of the grid, or boxes that come from the grid would not get back to it.
+    if abs(fine - whole) <= min(_SNAP, _FINE * side // (2 * COORDINATE_RANGE)):
         fine = whole
     return (2 * fine * COORDINATE_RANGE + _FINE * side) // (2 * _FINE * side)
 

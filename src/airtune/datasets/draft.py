@@ -37,6 +37,7 @@ REMEDIES: Final = {
     "box-outside": "clip the box to the image",
     "box-inverted": "write the smaller coordinate first: xmin < xmax, ymin < ymax",
     "box-empty": "draw the box again: it has no area",
+    "not-representable": "convert it to a format that can hold it, or leave it where it is",
     "image-not-named": "name the image of the sample",
     "image-missing": "bring the image, or delete its annotations",
     "image-url": "download the image into the dataset: nothing is fetched from the internet",
