@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 
+import imagehash
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,6 +51,12 @@ def test_a_picture_is_found_again_smaller_recompressed_and_brighter_and_no_other
         facts_of("07 brighter", ImageEnhance.Brightness(scene(7)).enhance(0.95)),
     ]
     assert near_duplicates_of(images) == [("03", "03 half", "03 jpeg"), ("07", "07 brighter")]
+
+
+def test_the_hash_is_that_of_imagehash() -> None:
+    for index in range(20):
+        image = as_jpeg(scene(index).resize((64, 64)), 80)
+        assert signature_of(image).phash == str(imagehash.phash(image))
 
 
 def test_the_same_shape_in_another_colour_is_another_picture() -> None:

@@ -177,7 +177,7 @@ def check(asked: Asked, folder: Path, tell: Say) -> Checked:
         read_samples(source, reader, asked.task, spool, crew, Meter("samples read", tell))
         tell(f"format {name}: {len(source.keys):,} files, {spool.samples:,} samples")
         meter = Meter("videos looked at" if spool.videos else "images looked at", tell)
-        inspected = inspect(images, spool.images, meter, videos=spool.videos)
+        inspected = inspect(images, spool.images, meter, videos=spool.videos, crew=crew)
         found = [image for image in inspected.values() if isinstance(image, ImageFacts)]
         near = near_duplicates_of(found)
         assembly = assemble(

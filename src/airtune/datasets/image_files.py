@@ -91,6 +91,9 @@ class FolderFiles(ImageFiles):
         self._root = root
         self._folders: dict[str, bool] = {}  # whether they lie below the root, links followed
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"uri": self.uri, "_root": self._root, "_folders": {}}
+
     @functools.cached_property
     def _real_root(self) -> Path:
         return self._root.resolve()

@@ -55,6 +55,11 @@ class Images:
         """How many threads to read and decode in."""
         return self._files.readers
 
+    @property
+    def remote(self) -> bool:
+        """Whether they have to be fetched."""
+        return isinstance(self._files, BucketFiles)
+
     def path(self, key: str, digest: str | None = None) -> Path:
         """A local file with the image's content (an S3 object is downloaded once).
 

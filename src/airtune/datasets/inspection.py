@@ -5,13 +5,16 @@ What was looked at in an earlier run and has not changed since is not looked at 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from airtune.datasets.crew import Crew
 from airtune.datasets.decoding import UnusableImageError, decode
 from airtune.datasets.draft import Draft, Reject
 from airtune.datasets.image_facts import Content, ImageFacts, Inspected
@@ -25,7 +28,7 @@ from airtune.environment import Environment
 from airtune.runspec.tasks import Task
 from airtune.stores.hashing import sha256_of_file
 
-__all__ = ["KNOWN", "ImageFacts", "Inspected", "check_size", "inspect", "known_images", "look_at"]
+__all__ = ["KNOWN", "ImageFacts", "Inspected", "check_size", "inspect", "known_images"]
 
 KNOWN: Final = ("cache", "known-images.sqlite3")
 """Where in airtune's home the results of earlier runs are."""
@@ -33,12 +36,36 @@ KNOWN: Final = ("cache", "known-images.sqlite3")
 _SAME_SHAPE: Final = 0.02
 """How far, relatively, two aspect ratios may differ and still be one picture at two sizes."""
 
+WORTH_SPREADING: Final = 4000
+"""Images in a folder from which on processes look at them. Threads do as well for photographs, which are decoded
+outside Python's lock, but small pictures are mostly Python's own work."""
+
 _CHUNK: Final = 1000
+_JOB: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One that must be looked at; ``seen`` is its version, if it has one that can be trusted."""
+
+    key: str
+    seen: str | None
+    film: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What became of a file; without a digest where it could not be read. ``is_new``: whether it had to be decoded."""
+
+    file: _File
+    digest: str | None
+    content: Content
+    is_new: bool
 
 
 def known_images(images: Images) -> AbstractContextManager[KnownImages]:
     """What all runs have found out about the images below this root; written at the end."""
-    return KnownImages.at(Environment.read().home.joinpath(*KNOWN), images.root_uri)
+    return KnownImages.at(_known_place(), images.root_uri)
 
 
 def inspect(
@@ -47,6 +74,7 @@ def inspect(
     progress: Callable[[int, int], None] | None = None,
     *,
     videos: Iterable[str] = (),
+    crew: Crew | None = None,
     known_in: Path | None = None,
 ) -> Inspected:
     """Look at every image and video, several at a time.
@@ -58,6 +86,7 @@ def inspect(
         keys: which images.
         videos: which videos.
         progress: told after each how many are done, and how many there are.
+        crew: processes for folders of many images; None takes threads whatever there is.
         known_in: the file of what is known; default: that of all runs, in airtune's home.
 
     Returns:
@@ -72,23 +101,28 @@ def inspect(
         if progress:
             progress(len(found), len(wanted))
 
-    with known_images(images) if known_in is None else KnownImages.at(known_in, images.root_uri) as known:
-
-        def work(job: tuple[str, str | None]) -> tuple[str | None, Content, bool]:
-            return look_at(images, job[0], known, film=job[0] in films)
-
-        changed = _changed(images, wanted, known, is_there)
-        for (key, seen), (digest, content, is_new) in in_threads(work, changed, images.readers):
-            if digest is not None:
-                known.remember(key, seen, digest, content if is_new else None)
-            is_there(key, content)
+    place = known_in or _known_place()
+    with KnownImages.at(place, images.root_uri) as known:
+        rest = _changed(images, wanted, films, known, is_there)
+        begun = list(islice(rest, WORTH_SPREADING))
+        rest = chain(begun, rest)
+        spread = crew is not None and not images.remote and len(begun) == WORTH_SPREADING
+        looked = _in_processes(images, rest, place, crew) if spread and crew else _in_threads(images, rest, known)
+        for each in looked:
+            if each.digest is not None:
+                known.remember(each.file.key, each.file.seen, each.digest, each.content if each.is_new else None)
+            is_there(each.file.key, each.content)
     return {key: found[key] for key in wanted}
 
 
+def _known_place() -> Path:
+    return Environment.read().home.joinpath(*KNOWN)
+
+
 def _changed(
-    images: Images, wanted: list[str], known: KnownImages, is_there: Callable[[str, Content], None]
-) -> Iterator[tuple[str, str | None]]:
-    """The files that must be looked at, each with its version; what is known of the others goes to ``is_there``."""
+    images: Images, wanted: list[str], films: set[str], known: KnownImages, is_there: Callable[[str, Content], None]
+) -> Iterator[_File]:
+    """The files that must be looked at; what is known of the others goes to ``is_there``."""
     for start in range(0, len(wanted), _CHUNK):
         chunk = wanted[start : start + _CHUNK]
         versions = images.versions(chunk)
@@ -96,36 +130,50 @@ def _changed(
         for key, content in known.unchanged(versions):
             rest.discard(key)
             is_there(key, content)
-        yield from ((key, versions.get(key)) for key in chunk if key in rest)
+        yield from (_File(key, versions.get(key), key in films) for key in chunk if key in rest)
 
 
-def look_at(images: Images, key: str, known: KnownImages, *, film: bool = False) -> tuple[str | None, Content, bool]:
-    """Read a file whole and, unless its content is known, decode it whole.
+def _in_threads(images: Images, files: Iterable[_File], known: KnownImages) -> Iterator[_Found]:
+    for _, found in in_threads(lambda file: _look_at(images, file, known), files, images.readers):
+        yield found
 
-    Args:
-        images: where it is.
-        key: which.
-        known: what is known of contents.
-        film: whether it is a video.
 
-    Returns:
-        The sha256 (hex) of its content (None where it cannot be read), what it is, and whether that is new.
-    """
+def _in_processes(images: Images, files: Iterable[_File], place: Path, crew: Crew) -> Iterator[_Found]:
+    rest = iter(files)
+    jobs = ((images, place, job) for job in iter(lambda: list(islice(rest, _JOB)), []))
+    for results in crew.each(_look_at_all, jobs):
+        yield from results
+
+
+def _look_at_all(job: tuple[Images, Path, list[_File]]) -> list[_Found]:
+    images, place, files = job
+    known = _knowledge(place, images.root_uri)
+    return [_look_at(images, file, known) for file in files]
+
+
+@functools.lru_cache(maxsize=1)
+def _knowledge(place: Path, root_uri: str) -> KnownImages:
+    """Of this process, which only asks: what it finds is written where the results come together."""
+    return KnownImages(place, root_uri)
+
+
+def _look_at(images: Images, file: _File, known: KnownImages) -> _Found:
+    """Read a file whole and, unless its content is known, decode it whole."""
     digest: str | None = None
     try:
-        if film:
-            path = images.path(key)
+        if file.film:
+            path = images.path(file.key)
             digest = sha256_of_file(path)
             before = known.content(digest)
-            return digest, before or look(path, name=key), before is None
-        data = images.read(key)
+            return _Found(file, digest, before or look(path, name=file.key), before is None)
+        data = images.read(file.key)
         digest = hashlib.sha256(data).hexdigest()
         before = known.content(digest)
-        return digest, before or _look(data, key, digest), before is None
+        return _Found(file, digest, before or _look(data, file.key, digest), before is None)
     except UnusableImageError as error:
         if isinstance(error.__cause__, MemoryError):
             digest = None  # that may be the machine's fault, and is no knowledge
-        return digest, Reject(error.reason, error.problems[0].message), True
+        return _Found(file, digest, Reject(error.reason, error.problems[0].message), is_new=True)
 
 
 def _look(data: bytes, key: str, digest: str) -> ImageFacts:

@@ -143,6 +143,7 @@ class KnownImages:
         database = sqlite3.connect(
             self._path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False, cached_statements=8
         )
+        database.execute("PRAGMA journal_mode = WAL")  # who asks does not wait for who writes
         database.execute("PRAGMA synchronous = OFF")  # what a power cut costs here is looked at again
         database.executescript(_SCHEMA)
         rules = _rules()
@@ -168,9 +169,11 @@ class KnownImages:
         """Of those files that are known: key, version, digest, and what was found."""
         with self._given_up_on_error():
             if self._database is not None:
+                # CROSS JOIN keeps this order: left to itself, SQLite reads all contents for each of the wanted.
                 query = (
-                    "SELECT files.key, version, digest, found FROM json_each(?) AS wanted "
-                    "JOIN files ON files.root = ? AND files.key = wanted.value JOIN contents USING (digest)"
+                    "SELECT files.key, version, files.digest, found FROM json_each(?) AS wanted "
+                    "CROSS JOIN files ON files.root = ? AND files.key = wanted.value "
+                    "CROSS JOIN contents ON contents.digest = files.digest"
                 )
                 return self._database.execute(query, (orjson.dumps(keys).decode(), self._root)).fetchall()
         return []
