@@ -13,7 +13,18 @@ from typing import Annotated, Final
 import typer
 
 from airtune import __version__
-from airtune.cli import checking, data, data_convert, data_diff, demonstration, estimating, platform, runs, stages
+from airtune.cli import (
+    checking,
+    data,
+    data_convert,
+    data_diff,
+    data_preview,
+    demonstration,
+    estimating,
+    platform,
+    runs,
+    stages,
+)
 from airtune.cli.surroundings import find_home
 from airtune.cli.words import ERR, tell_error
 from airtune.errors import AirtuneError, ExitCode
@@ -48,7 +59,7 @@ def _everywhere(
     find_home()
 
 
-for part in (platform, demonstration, runs, checking, data, data_convert, data_diff, estimating, stages):
+for part in (platform, demonstration, runs, checking, data, data_convert, data_diff, data_preview, estimating, stages):
     part.register(app)
 
 

@@ -9,11 +9,13 @@ from functools import lru_cache
 from typing import Any, Final
 
 from airtune.errors import Problem, SettingsError
+from airtune.modeling.conversation import messages
 from airtune.stores.base import Store
 from airtune.stores.opening import open_store
 
 _TOKENIZER: Final = "tokenizer.json"
 _CONFIG: Final = "tokenizer_config.json"
+_SENTINEL: Final = "airtune"
 _TEMPLATES: Final = ("chat_template.jinja", "chat_template.json", _CONFIG)
 
 
@@ -55,14 +57,13 @@ class TextFiles:
         count = _counter(store, source) if _TOKENIZER in names else None
         return cls(count, template if isinstance(template, str) else None, special)
 
-    def render(self, messages: Sequence[Mapping[str, Any]], *, asks: bool) -> str | None:
+    def render(self, turns: Sequence[Mapping[str, Any]], *, asks: bool) -> str | None:
         """A conversation as the chat template writes it; None where there is none, or it cannot be run here.
 
         Args:
-            messages: its turns, see :func:`airtune.modeling.conversation.messages`.
+            turns: its turns, see :func:`airtune.modeling.conversation.messages`.
             asks: whether the assistant's turn is begun after them.
         """
-        from jinja2 import TemplateError
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
         if self.template is None:
@@ -74,10 +75,19 @@ class TextFiles:
         environment.filters["tojson"] = lambda value, **how: json.dumps(value, ensure_ascii=False, **how)
         try:
             return environment.from_string(self.template).render(
-                **tokens, messages=messages, add_generation_prompt=asks, tools=None, raise_exception=_refuse
+                **tokens, messages=turns, add_generation_prompt=asks, tools=None, raise_exception=_refuse
             )
-        except (TemplateError, TypeError, ValueError, KeyError, AttributeError):
+        except Exception:  # a template is a program: whatever it does wrong, it writes nothing
             return None
+
+    def end_of_turn(self) -> str:
+        """The text that ends the assistant's turn and is learned with it: the template's, else the tokenizer's.
+
+        :func:`airtune.modeling.conversation.end_of_turn` says the same in tokens, from the loaded processor.
+        """
+        whole = self.render(messages("", 0, "?", _SENTINEL), asks=False) or ""
+        _, _, tail = whole.rpartition(_SENTINEL)
+        return tail.strip() or _text_of(self.special.get("eos_token"))
 
 
 def _refuse(message: str) -> None:

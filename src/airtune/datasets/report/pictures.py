@@ -60,10 +60,12 @@ class Pictures:
     Args:
         images: where the pictures are.
         room: bytes that all of them may take in the page.
+        side: pixels of a thumbnail's longer side.
     """
 
-    def __init__(self, images: Images, room: int) -> None:
+    def __init__(self, images: Images, room: int, side: int = LONGEST_SIDE) -> None:
         self._images = images
+        self._side = side
         self.room = room
 
     def of(self, key: str, digest: str | None = None) -> Thumbnail | None:
@@ -97,7 +99,7 @@ class Pictures:
             return None
 
     def _taken(self, picture: Image.Image) -> Thumbnail | None:
-        made = thumbnail(picture)
+        made = thumbnail(picture, self._side)
         if len(made.uri) > self.room:
             self.room = 0
             return None
@@ -105,20 +107,20 @@ class Pictures:
         return made
 
 
-def thumbnail(picture: Image.Image) -> Thumbnail:
-    """A small copy of an RGB picture: small ones without loss (PNG), the others as JPEG."""
+def thumbnail(picture: Image.Image, side: int = LONGEST_SIDE) -> Thumbnail:
+    """A copy of an RGB picture, ``side`` pixels long: small ones without loss (PNG), the others as JPEG."""
     small = max(picture.size) <= _AS_IT_IS
     copy = picture.copy()
     if not small:
-        copy.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        copy.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
     buffer = io.BytesIO()
     if small:
         copy.save(buffer, "PNG", optimize=True)
     else:
         copy.save(buffer, "JPEG", quality=75)
     uri = f"data:image/{'png' if small else 'jpeg'};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    scale = LONGEST_SIDE / max(copy.size) if small else 1.0
-    width, height = (max(1, round(side * scale)) for side in copy.size)
+    scale = side / max(copy.size) if small else 1.0
+    width, height = (max(1, round(length * scale)) for length in copy.size)
     return Thumbnail(uri, width, height, small)
 
 
