@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from detection_formats import SCENES, WRITERS
 
 from airtune.datasets.readers.formats import READERS, reader_for
 from airtune.datasets.source import Source
@@ -35,6 +36,21 @@ def test_a_folder_that_looks_like_two_formats_is_refused_until_one_is_named(fold
     words = fails(folder.root.as_uri())
     assert "2 formats: vi, chat-jsonl" in words
     assert "`format`" in words
+
+
+@pytest.mark.parametrize("name", ["coco", "yolo", "voc", "csv"])
+def test_another_format_in_folders_with_vi_s_names_is_what_it_is(name: str, tmp_path: Path) -> None:
+    WRITERS[name](tmp_path / "as it is", SCENES)
+    for path in sorted((tmp_path / "as it is").rglob("*")):
+        key = path.relative_to(tmp_path / "as it is").as_posix()
+        if path.is_file():
+            folder = "training/images" if path.suffix == ".png" else "training/annotations"
+            target = tmp_path / "data" / folder / (path.name if name != "coco" else key.replace("/", "-"))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    if name == "yolo":
+        (tmp_path / "data/training/annotations").rename(tmp_path / "data/training/labels")
+    assert reader_for(Source.open((tmp_path / "data").as_uri()), None)[0] == name
 
 
 def test_the_name_of_a_format_overrules_what_it_looks_like(folder: ViFolder) -> None:

@@ -43,7 +43,7 @@ _LOOKED_AT: Final = 20
 _CAPTIONED: Final = {Task.FREEFORM: "caption", Task.GENERIC: "text"}
 
 
-def looks_like_coco(head: bytes) -> bool:
+def _looks_right(head: bytes) -> bool:
     """Whether a file that begins so is a COCO document."""
     return head.lstrip().startswith(b"{") and bool(_LISTS.search(head) and _MARKS.search(head))
 
@@ -67,7 +67,7 @@ class CocoReader:
     @classmethod
     def recognises(cls, source: Source) -> bool:
         """Whether one of the first JSON files is a COCO document."""
-        return any(_is_coco(source, key) for key in _json_files(source)[:_LOOKED_AT])
+        return any(is_coco(source, key) for key in _json_files(source)[:_LOOKED_AT])
 
     def notes(self) -> list[str]:
         """What was left out as a whole, in sentences; complete after :meth:`read`."""
@@ -93,7 +93,7 @@ class CocoReader:
         self._crowds, self._passed_over = 0, []
         for key, split in self._sides.items():
             try:
-                if not _is_coco(self._source, key):
+                if not is_coco(self._source, key):
                     self._passed_over.append(key)
                     continue
                 document = _Document.read(self._source, key)
@@ -140,9 +140,10 @@ class CocoReader:
                 yield refusal.at(place, keys)
 
 
-def _is_coco(source: Source, key: str) -> bool:
+def is_coco(source: Source, key: str) -> bool:
+    """Whether one file of a dataset is a COCO document, by how it begins."""
     try:
-        return looks_like_coco(as_utf8(source.head(key)))
+        return _looks_right(as_utf8(source.head(key)))
     except Reject:
         return False
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final
 from airtune.datasets.boxes import read_boxes
 from airtune.datasets.draft import Draft, Outcome, Place, Reject, short
 from airtune.datasets.readers import fields
+from airtune.datasets.readers.coco import is_coco
 from airtune.datasets.readers.pieces import Piece, pieces_of, read_texts
 from airtune.datasets.record import Split
 from airtune.datasets.source import Source
@@ -24,6 +25,7 @@ NAME: Final = "vi"
 _SPLITS: Final[dict[str, Split]] = {"training": "train", "validation": "validation"}
 _DUMP: Final = "dump"
 _SUFFIXES: Final = (".json", ".jsonl")
+_LOOKED_AT: Final = 4
 _OTHER_ANNOTATIONS: Final = (".json", ".jsonl", ".xml", ".txt", ".csv", ".parquet", ".arrow")
 
 _SERVES: Final[dict[str, tuple[Task, ...]]] = {
@@ -62,8 +64,9 @@ class ViReader:
         """Whether the folder has the layout of a Vi export, and no annotations of another format in it."""
         if not looks_like_vi(source.keys):
             return False
-        if any(_annotation_files(source, folder) for folder in (*_SPLITS, _DUMP)):
-            return True
+        files = [key for folder in (*_SPLITS, _DUMP) for key in _annotation_files(source, folder)]
+        if files:
+            return not all(is_coco(source, key) for key in files[:_LOOKED_AT])
         return not any(key.lower().endswith(_OTHER_ANNOTATIONS) for key in source.keys)
 
     def notes(self) -> list[str]:
