@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import random
+import time
 
 import imagehash
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,3 +102,46 @@ def test_the_bands_find_what_comparing_all_pairs_finds(seed: int, distance: int,
 @pytest.mark.parametrize("phashes", [{}, {"a": "00" * 8}, {"a": "", "b": ""}])
 def test_of_nothing_there_are_no_groups(phashes: dict[str, str]) -> None:
     assert near_duplicates(phashes) == []
+
+
+def test_all_frames_of_one_camera_are_one_group_in_little_time_and_memory() -> None:
+    """As pairs they would be 200 million."""
+    generator = np.random.default_rng(3)
+    bits = 1 << generator.integers(0, 63, (20_000, 3), dtype=np.uint64)
+    hashes = np.bitwise_xor.reduce(bits, axis=1) ^ np.uint64(0x123456789ABCDEF0)
+    phashes = {f"{index:064x}": f"{value:016x}" for index, value in enumerate(hashes.tolist())}
+    began = time.process_time()
+    assert [len(group) for group in near_duplicates(phashes)] == [20_000]
+    assert time.process_time() - began < 10
+
+
+@given(
+    st.lists(st.integers(0, 11), min_size=2, max_size=700),
+    st.integers(0, 8),
+    st.lists(st.integers(0, 2**64 - 1), min_size=12, max_size=12),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=30, deadline=None)
+def test_groups_are_those_of_comparing_each_with_each(
+    scenes: list[int], distance: int, looks: list[int], dice: random.Random
+) -> None:
+    """Few scenes and many frames, so that some bands are shared by hundreds and some by two."""
+    hashes = [looks[scene] ^ (1 << dice.randrange(64)) ^ (1 << dice.randrange(64)) for scene in scenes]
+    names = [f"{index:064x}" for index in range(len(hashes))]
+    parent = list(range(len(hashes)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            index = parent[index]
+        return index
+
+    for i, one in enumerate(hashes):
+        for j in range(i):
+            if (one ^ hashes[j]).bit_count() <= distance:
+                parent[root(i)] = root(j)
+    groups: dict[int, list[str]] = {}
+    for index, name in enumerate(names):
+        groups.setdefault(root(index), []).append(name)
+    expected = sorted(tuple(group) for group in groups.values() if len(group) > 1)
+    phashes = {name: f"{value:016x}" for name, value in zip(names, hashes, strict=True)}
+    assert near_duplicates(phashes, distance) == expected

@@ -15,6 +15,8 @@ from airtune.datasets.image_facts import ImageFacts
 if TYPE_CHECKING:
     import numpy as np
 
+    _Array = np.ndarray[Any, Any]
+
 NEAR: Final = 6
 """Bits of 64 in which the hashes of near duplicates differ at most."""
 
@@ -22,7 +24,8 @@ SAME_COLOUR: Final = 24
 """How far (of 255) any cell's red, green or blue may be off: room for a brightness changed by a tenth."""
 
 _BITS: Final = 64
-_PAIRS_AT_ONCE: Final = 4_000_000
+_COMPARED_AT_ONCE: Final = 256
+"""Pictures that share a band and are compared each with each."""
 
 
 def near_duplicates(
@@ -54,7 +57,7 @@ def near_duplicates(
     if colours is not None:
         packed = b"".join(bytes.fromhex(colours[digest]) for digest in digests)
         cells = np.frombuffer(packed, dtype=np.uint8).reshape(len(digests), -1).astype(np.int16)
-    left, right = _near_pairs(hashes, cells, distance)
+    left, right = _links(hashes, cells, distance)
     edges = coo_array((np.ones(len(left), dtype=bool), (left, right)), shape=(len(digests), len(digests)))
     _, labels = connected_components(edges, directed=False)
     order = np.argsort(labels, kind="stable")
@@ -73,45 +76,72 @@ def near_duplicates_of(images: Iterable[ImageFacts], distance: int = NEAR) -> li
     )
 
 
-def _near_pairs(
-    hashes: np.ndarray[Any, Any], cells: np.ndarray[Any, Any] | None, distance: int
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Indices of the pairs that are near each other.
+def _links(hashes: _Array, cells: _Array | None, distance: int) -> tuple[_Array, _Array]:
+    """Pairs of indices that are near each other: enough to connect all that are, at most one a picture and band.
 
     Of hashes cut into ``distance + 1`` bands, two that differ in at most ``distance`` bits agree in one band whole:
     only those that share a band are compared, so that 100,000 pictures need seconds and not the square of that.
     """
     import numpy as np
 
-    found: list[np.ndarray[Any, Any]] = []
+    found: list[tuple[_Array, _Array]] = []
     cuts = [round(index * _BITS / (distance + 1)) for index in range(distance + 2)]
     for low, high in pairwise(cuts):
         band = (hashes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
         order = np.argsort(band, kind="stable")
-        starts = np.flatnonzero(np.diff(band[order].astype(np.int64), prepend=-1))
+        starts = np.flatnonzero(np.diff(band[order], prepend=~band[order][:1]) != 0)
         for bucket in np.split(order, starts[1:]):
-            found += _near_within(bucket, hashes, cells, distance)
-    pairs = np.unique(np.concatenate(found, axis=1), axis=1) if found else np.empty((2, 0), dtype=np.int64)
-    return pairs[0], pairs[1]
+            if len(bucket) > 1:
+                within = _linked_one_by_one if len(bucket) > _COMPARED_AT_ONCE else _linked_at_once
+                found += within(bucket, hashes, cells, distance)
+    if not found:
+        none = np.empty(0, dtype=np.int64)
+        return none, none
+    return np.concatenate([left for left, _ in found]), np.concatenate([right for _, right in found])
 
 
-def _near_within(
-    bucket: np.ndarray[Any, Any], hashes: np.ndarray[Any, Any], cells: np.ndarray[Any, Any] | None, distance: int
-) -> list[np.ndarray[Any, Any]]:
+def _linked_at_once(bucket: _Array, hashes: _Array, cells: _Array | None, distance: int) -> list[tuple[_Array, _Array]]:
+    """Links of a small bucket, each compared with each."""
+    import numpy as np
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    own = hashes[bucket]
+    i, j = np.nonzero(np.triu(np.bitwise_count(own[:, None] ^ own[None, :]) <= distance, 1))
+    if cells is not None and len(i):
+        close = np.abs(cells[bucket[i]] - cells[bucket[j]]).max(axis=1) <= SAME_COLOUR
+        i, j = i[close], j[close]
+    if len(i) > len(bucket):  # many are alike: one link each says as much
+        edges = coo_array((np.ones(len(i), dtype=bool), (i, j)), shape=(len(bucket), len(bucket)))
+        _, labels = connected_components(edges, directed=False)
+        _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+        j = np.flatnonzero(first[inverse] != np.arange(len(bucket)))
+        i = first[inverse][j]
+    return [(bucket[i], bucket[j])] if len(i) else []
+
+
+def _linked_one_by_one(
+    bucket: _Array, hashes: _Array, cells: _Array | None, distance: int
+) -> list[tuple[_Array, _Array]]:
+    """Links of a large bucket: what is near one picture is compared with the rest only, and not with each other.
+
+    All frames of one camera share their bands: as pairs they would be the square of their number.
+    """
     import numpy as np
 
-    found = []
-    rows = max(1, _PAIRS_AT_ONCE // len(bucket))
-    for start in range(0, len(bucket), rows):
-        part = bucket[start : start + rows]
-        apart = np.bitwise_count(hashes[part][:, None] ^ hashes[bucket][None, :])
-        i, j = np.nonzero(apart <= distance)
-        left, right = part[i], bucket[j]
-        keep = left < right
-        left, right = left[keep], right[keep]
-        if cells is not None and len(left):
-            close = np.abs(cells[left] - cells[right]).max(axis=1) <= SAME_COLOUR
-            left, right = left[close], right[close]
-        if len(left):
-            found.append(np.stack([left, right]))
-    return found
+    links = []
+    rest = bucket
+    while len(rest):
+        reached, rest = [rest[0]], rest[1:]
+        while reached and len(rest):
+            one = reached.pop()
+            near = np.bitwise_count(hashes[rest] ^ hashes[one]) <= distance
+            if cells is not None and near.any():
+                likely = np.flatnonzero(near)
+                near[likely] = np.abs(cells[rest[likely]] - cells[one]).max(axis=1) <= SAME_COLOUR
+            if near.any():
+                others = rest[near]
+                links.append((np.full(len(others), one), others))
+                reached.extend(others)
+                rest = rest[~near]
+    return links
