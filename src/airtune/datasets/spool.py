@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from airtune.datasets.draft import Draft, Outcome, Place, SetAside
 from airtune.datasets.record import Split
 
 OUTCOMES_IN_CHUNK: Final = 4000
+
+Filled = TypeVar("Filled", Place, Draft, SetAside)
 
 _OF_PLACE: Final = tuple(entry.name for entry in dataclasses.fields(Place))
 _OF_DRAFT: Final = tuple(entry.name for entry in dataclasses.fields(Draft) if entry.name != "place")
@@ -145,7 +147,24 @@ def _packed(outcome: Outcome) -> tuple[Any, ...]:
 
 def _unpacked(packed: tuple[Any, ...]) -> Outcome:
     usable, where, values = packed
-    place = Place(**dict(zip(_OF_PLACE, where, strict=True)))
+    place = _filled(Place, _SET_PLACE, where)
     if usable:
-        return Draft(place=place, **dict(zip(_OF_DRAFT, values, strict=True)))
-    return SetAside(place=place, **dict(zip(_OF_ASIDE, values, strict=True)))
+        return _filled(Draft, _SET_DRAFT, (*values, place))
+    return _filled(SetAside, _SET_ASIDE, (*values, place))
+
+
+def _setters(kind: type, names: Sequence[str]) -> tuple[Callable[[Any, Any], None], ...]:
+    return tuple(getattr(kind, name).__set__ for name in names)
+
+
+_SET_PLACE: Final = _setters(Place, _OF_PLACE)
+_SET_DRAFT: Final = _setters(Draft, (*_OF_DRAFT, "place"))
+_SET_ASIDE: Final = _setters(SetAside, (*_OF_ASIDE, "place"))
+
+
+def _filled(kind: type[Filled], setters: Sequence[Callable[[Any, Any], None]], values: Sequence[Any]) -> Filled:
+    """An instance with these values. What was taken from one need not go through __init__, which takes three times."""
+    made = object.__new__(kind)
+    for setter, value in zip(setters, values, strict=True):
+        setter(made, value)
+    return made

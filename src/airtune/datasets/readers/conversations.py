@@ -211,13 +211,13 @@ def _turns(value: Mapping[str, Any]) -> list[Turn]:
 def _messages(value: Mapping[str, Any], name: str) -> list[Turn]:
     turns = []
     for message in fields.items(value, name, of="message"):
-        if not isinstance(message, Mapping):
+        if type(message) is not dict and not isinstance(message, Mapping):  # the first is told ten times as fast
             raise Reject("annotation-shape", f"a message is not an object: {short(message)}")
-        said = message.get("role", message.get("from"))
+        said = message["role"] if "role" in message else message.get("from")
         role = _ROLES.get(said) if isinstance(said, str) else None
         if role is None:
             raise Reject("annotation-shape", f"a message's role is {short(said)}; known are user, assistant, system")
-        turns.append((role, message.get("content", message.get("value"))))
+        turns.append((role, message["content"] if "content" in message else message.get("value")))
     return turns
 
 
@@ -284,9 +284,15 @@ def _text(content: Any) -> tuple[str, int]:
 
 def _named(value: Mapping[str, Any], turns: list[Turn], kind: str) -> list[Any]:
     """The names of a sample's images or videos."""
-    named = next((value[name] for name in _NAMES[kind] if value.get(name) is not None), None)
-    if named is None:  # TRL and OpenAI allow the image to stand in the part itself
+    named = None
+    for name in _NAMES[kind]:
+        named = value.get(name)
+        if named is not None:
+            break
+    else:  # TRL and OpenAI allow the image to stand in the part itself
         parts = [part for _, content in turns if isinstance(content, list) for part in content]
+        if not parts:
+            return []
         keys = (kind, f"{kind}_url", "path", "url")
         named = [
             next((part[key] for key in keys if part.get(key) is not None), None)
@@ -294,11 +300,14 @@ def _named(value: Mapping[str, Any], turns: list[Turn], kind: str) -> list[Any]:
             if isinstance(part, Mapping) and part.get("type") in (kind, f"{kind}_url", f"input_{kind}")
         ]
         named = [name for name in named if name is not None]
-    if isinstance(named, str | Mapping):
+    if not isinstance(named, list) and isinstance(named, str | Mapping):
         named = [named]
     if not isinstance(named, list):
         raise Reject("annotation-shape", f"'{kind}s' is not a list: {short(named)}")
-    return [item.get("path", item.get("url")) if isinstance(item, Mapping) else item for item in named]
+    return [
+        item.get("path", item.get("url")) if not isinstance(item, str) and isinstance(item, Mapping) else item
+        for item in named
+    ]
 
 
 def _truth(task: Task, answered: str) -> dict[str, Any]:
