@@ -16,6 +16,7 @@ from PIL import Image
 
 from airtune.datasets.assembly import assemble
 from airtune.datasets.control_tokens import ControlTokens
+from airtune.datasets.counting import Counts
 from airtune.datasets.crew import Crew
 from airtune.datasets.draft import REMEDIES, SetAside
 from airtune.datasets.facts import facts_of
@@ -133,6 +134,8 @@ def test_no_annotation_however_broken_gives_a_traceback_and_the_counts_close(
         write_records(root / "records.parquet", records)
         assert read_records(root / "records.parquet") == records
         assert len({record.id for record in records}) == len(records)
-        facts = facts_of(assembly, inspected, root_uri=source.uri, dataset_format=named, task=task)
+        facts = facts_of(
+            assembly, inspected, Counts(assembly.records), root_uri=source.uri, dataset_format=named, task=task
+        )
         json.dumps(facts, allow_nan=False)
     assert all(isinstance(note, str) for note in reader.notes())

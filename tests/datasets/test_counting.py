@@ -56,18 +56,17 @@ def test_the_counts_are_those_of_looking_at_every_sample(
     with tempfile.TemporaryDirectory() as folder:
         write_records(Path(folder) / "records.parquet", records)
         counts = Counts(RecordTable(Path(folder) / "records.parquet"))
-        majority, distinct = counts.answers.majority(), counts.answers.distinct()
     answers = {
         side: [answer for split, answer, *_ in samples if split == side and answer is not None]
         for side in ("train", "validation")
     }
-    assert distinct == (len({*answers["train"], *answers["validation"]}) or None)
-    if majority is None:
+    assert counts.distinct_answers == (len({*answers["train"], *answers["validation"]}) or None)
+    if counts.majority_answer is None:
         assert not answers["train"]
     else:
         frequent = Counter(answers["train"])
-        assert majority[0] == min(frequent, key=lambda answer: (-frequent[answer], answer))
-        assert majority[1] == answers["validation"].count(majority[0])
+        assert counts.majority_answer == min(frequent, key=lambda answer: (-frequent[answer], answer))
+        assert counts.majority_validates == answers["validation"].count(counts.majority_answer)
     assert counts.characters["answer"] == Counter(len(each) for side in answers.values() for each in side)
     assert counts.characters["prompt"] == Counter(len(record.prompt) for record in records)
     assert counts.characters["target"] == Counter(len(record.target) for record in records)

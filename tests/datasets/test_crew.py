@@ -76,7 +76,7 @@ def test_a_dataset_is_the_same_whoever_works_on_it(
     run = new_run(folder.root.as_uri())
     validate(run)
     before = snapshot(run.workspace, WRITTEN)
-    for room in ("reading", "assembly"):
+    for room in ("reading", "assembly", "check"):
         monkeypatch.setattr(f"airtune.datasets.{room}.WORTH_SPREADING", 1)
     validate(run)
     assert snapshot(run.workspace, WRITTEN) == before

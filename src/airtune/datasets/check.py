@@ -16,14 +16,13 @@ from airtune.datasets.drift import Drift
 from airtune.datasets.duplicates import near_duplicates_of
 from airtune.datasets.expectations import Check, Expectations
 from airtune.datasets.facts import facts_of
+from airtune.datasets.findings import WORTH_SPREADING, look_over
 from airtune.datasets.images import Images
 from airtune.datasets.inspection import ImageFacts, Inspected, inspect
 from airtune.datasets.leakage import Leaks, leaks_of
-from airtune.datasets.lost_characters import lost_character_warnings
 from airtune.datasets.progress import Meter, Say
 from airtune.datasets.readers.formats import Reader, reader_for
 from airtune.datasets.reading import read_samples
-from airtune.datasets.repeats import repeat_warnings
 from airtune.datasets.report.page import Shown, report
 from airtune.datasets.source import Source
 from airtune.datasets.spool import Spool
@@ -191,22 +190,26 @@ def check(asked: Asked, folder: Path, tell: Say) -> Checked:
             folder=folder,
             crew=crew,
         )
-    shutil.rmtree(folder / "spool")
-    facts = facts_of(assembly, inspected, root_uri=asked.uri, dataset_format=name, task=asked.task.value)
-    leaks = leaks_of(assembly.records, near)
-    notes = [*_notes(reader, spool), *leaks.warnings, *repeat_warnings(assembly.records, asked.task)]
-    notes += lost_character_warnings(assembly.records)
-    checks: list[Check] = []
-    nothing = empty_dataset(assembly, len(files), uri=asked.uri, task=asked.task)
+        shutil.rmtree(folder / "spool")
+        finding = crew.begin(look_over, (assembly.records, asked.task), spread=len(assembly.records) >= WORTH_SPREADING)
+        leaks = leaks_of(assembly.records, near)
+        nothing = empty_dataset(assembly, len(files), uri=asked.uri, task=asked.task)
+        checks: list[Check] = []
+        if nothing is None:
+            checks = expectations.check(
+                assembly.records.batches(record_fields(expectations.suite.columns)),
+                {image.digest: image for image in found},
+                near,
+                data_docs=folder / DATA_DOCS if asked.data_docs else None,
+            )
+        findings = finding()
+    facts = facts_of(
+        assembly, inspected, findings.counts, root_uri=asked.uri, dataset_format=name, task=asked.task.value
+    )
+    notes = [*_notes(reader, spool), *leaks.warnings, *findings.warnings]
     if nothing is not None:
         verdict = Verdict((nothing,), tuple(notes), ())
     else:
-        checks = expectations.check(
-            assembly.records.batches(record_fields(expectations.suite.columns)),
-            {image.digest: image for image in found},
-            near,
-            data_docs=folder / DATA_DOCS if asked.data_docs else None,
-        )
         verdict = judge(
             assembly,
             facts,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from airtune.datasets.fingerprint import fingerprint_of
 from airtune.datasets.record import SPLITS
 from airtune.datasets.record_batch import Batch, text_numbers
 from airtune.datasets.record_table import RecordTable
@@ -30,7 +31,11 @@ class Counts:
         characters: how often each length occurs, of ``answer``, ``target`` and ``prompt``.
         longest: ``characters`` of question and answer of the longest sample, and which it is; None without samples.
         changed: by column of :data:`CHANGED`, how many ``times``, and in how many ``samples``.
-        answers: of all samples but those of phrase-grounding.
+        distinct_answers: how many there are; None without any, as for phrase-grounding.
+        majority_answer: the most frequent in training (of several the first by the alphabet), or None.
+        majority_validates: how many samples of validation have that answer.
+        fingerprint: of all samples, see :mod:`airtune.datasets.fingerprint`.
+        evaluation_set_digest: the same of the validation split.
     """
 
     def __init__(self, records: RecordTable) -> None:
@@ -45,11 +50,17 @@ class Counts:
         self.characters: dict[str, Counter[int]] = {name: Counter() for name in ("answer", "target", "prompt")}
         self.longest: dict[str, Any] | None = None
         self.changed = {name: {"times": 0, "samples": 0} for name in CHANGED}
-        self.answers = Answers(records)
+        answers = _Answers(records)
         for batch in records.batches(_READ):
-            self._add(batch)
+            self._add(batch, answers)
+        self.distinct_answers = answers.distinct()
+        self.majority_answer, self.majority_validates = answers.majority()
+        self.fingerprint = fingerprint_of(batch["digest"] for batch in records.batches(["digest"]))
+        self.evaluation_set_digest = fingerprint_of(
+            batch["digest"] for batch in records.batches(["digest"], "validation")
+        )
 
-    def _add(self, records: pa.RecordBatch) -> None:
+    def _add(self, records: pa.RecordBatch, answers: _Answers) -> None:
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -71,7 +82,7 @@ class Counts:
             self.samples[split] += of_split.num_rows
             self.images[split].update(of_split["image_digests"].flatten().unique().to_pylist())
             self.images[split].update(of_split["video_digest"].drop_null().unique().to_pylist())
-            self.answers.add(split, batch.answers.filter(rows))
+            answers.add(split, batch.answers.filter(rows))
 
     def _longest(self, batch: Batch, characters: pa.Array) -> None:
         import pyarrow.compute as pc
@@ -82,7 +93,7 @@ class Counts:
             self.longest = {"characters": most.as_py(), **{name: batch[name][row].as_py() for name in _OF_LONGEST}}
 
 
-class Answers:
+class _Answers:
     """How many different answers there are, and which is the most frequent; eight bytes an answer.
 
     Args:
@@ -103,14 +114,14 @@ class Answers:
 
         return len(np.unique(np.concatenate([self._all(split) for split in SPLITS]))) or None
 
-    def majority(self) -> tuple[str, int] | None:
-        """The most frequent answer in training (of several the first by the alphabet), and how often it validates."""
+    def majority(self) -> tuple[str | None, int]:
+        """The most frequent answer in training, and how often it validates."""
         import numpy as np
         import pyarrow as pa
 
         numbers, counts = np.unique(self._all("train"), return_counts=True)
         if not len(numbers):
-            return None
+            return None, 0
         found = self._first_text(numbers[counts == counts.max()])
         return found, int((self._all("validation") == text_numbers(pa.array([found]))[0]).sum())
 

@@ -70,13 +70,30 @@ class Crew:
             while ahead:
                 yield ahead.popleft().result()
         except BrokenProcessPool as error:
-            raise DefectError(
-                Problem(
-                    "validation",
-                    "a process that was working on the dataset was killed",
-                    fix="give it more memory: that is why systems kill",
-                )
-            ) from error
+            raise _killed() from error
+
+    def begin(self, function: Callable[[Job], Result], job: Job, *, spread: bool = True) -> Callable[[], Result]:
+        """Begin a job that is done beside other work.
+
+        Args:
+            function: as for :meth:`each`.
+            job: likewise.
+            spread: likewise; otherwise it is done when its result is asked for.
+
+        Returns:
+            Gives the result, waiting for it where it has to.
+        """
+        if not spread or self.processes < 2:
+            return lambda: function(job)
+        done = self._started().submit(function, job)
+
+        def result() -> Result:
+            try:
+                return done.result()
+            except BrokenProcessPool as error:
+                raise _killed() from error
+
+        return result
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -91,6 +108,16 @@ class Crew:
     ) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+
+
+def _killed() -> DefectError:
+    return DefectError(
+        Problem(
+            "validation",
+            "a process that was working on the dataset was killed",
+            fix="give it more memory: that is why systems kill",
+        )
+    )
 
 
 def _begin(parent: int) -> None:

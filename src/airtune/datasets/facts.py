@@ -10,17 +10,15 @@ from typing import Any
 
 from airtune.datasets.assembly import Assembly
 from airtune.datasets.counting import Counts
-from airtune.datasets.fingerprint import fingerprint_of
 from airtune.datasets.image_facts import ImageFacts, Inspected
 from airtune.datasets.record import SPLITS
-from airtune.datasets.record_table import RecordTable
 from airtune.datasets.videos import VideoFacts
 
 SCHEMA = 1
 
 
 def facts_of(
-    assembly: Assembly, inspected: Inspected, *, root_uri: str, dataset_format: str, task: str
+    assembly: Assembly, inspected: Inspected, counted: Counts, *, root_uri: str, dataset_format: str, task: str
 ) -> dict[str, Any]:
     """The facts, ready for JSON; equal datasets have equal facts.
 
@@ -38,11 +36,12 @@ def facts_of(
     ``control_tokens_escaped`` and ``boxes_repeated`` (``times``, and in how many ``samples``);
     ``image_changes`` (how many images needed what); ``fingerprint``; ``evaluation_set_digest``.
     """
-    counted = Counts(assembly.records)
     images = {facts.digest: facts for facts in inspected.values() if isinstance(facts, ImageFacts | VideoFacts)}
     used = sorted(set().union(*counted.images.values()))
     shown = [images[digest] for digest in used]
-    majority, share = _majority(counted)
+    validates = counted.samples["validation"]
+    majority = counted.majority_answer if validates else None
+    share = None if majority is None else round(counted.majority_validates / validates, 6)
     samples, aside = len(assembly.records), assembly.aside
     changes = Counter(change for facts in shown if isinstance(facts, ImageFacts) for change in facts.changes)
     return {
@@ -67,7 +66,7 @@ def facts_of(
         "image_pixels": spread(facts.width * facts.height for facts in shown),
         "images_per_sample": counted.images_per_sample,
         "longest_sample": counted.longest,
-        "distinct_answers": counted.answers.distinct(),
+        "distinct_answers": counted.distinct_answers,
         "majority_answer": majority,
         "majority_answer_share": share,
         "answers_replaced": counted.changed["replaced"]["samples"],
@@ -75,19 +74,9 @@ def facts_of(
         "control_tokens_escaped": counted.changed["escaped"],
         "boxes_repeated": counted.changed["repeated_boxes"],
         "image_changes": dict(sorted(changes.items())),
-        "fingerprint": _fingerprint(assembly.records),
-        "evaluation_set_digest": _fingerprint(assembly.records, "validation"),
+        "fingerprint": counted.fingerprint,
+        "evaluation_set_digest": counted.evaluation_set_digest,
     }
-
-
-def _majority(counted: Counts) -> tuple[str | None, float | None]:
-    validates = counted.samples["validation"]
-    found = counted.answers.majority() if validates else None
-    return (None, None) if found is None else (found[0], round(found[1] / validates, 6))
-
-
-def _fingerprint(records: RecordTable, split: str | None = None) -> str:
-    return fingerprint_of(batch["digest"] for batch in records.batches(["digest"], split))
 
 
 def set_aside_share(assembly: Assembly) -> float:
