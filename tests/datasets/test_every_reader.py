@@ -36,7 +36,10 @@ def changed(content: bytes, changes: list[tuple[str, float, float, bytes]]) -> b
 
 @pytest.fixture(scope="module", params=READERS)
 def spoilt(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spoilt]:
-    return Spoilt(request.param, tmp_path_factory.mktemp("spoilt") / "dataset")
+    folder = tmp_path_factory.mktemp("spoilt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRTUNE_HOME", str(folder / "home"))
+        yield Spoilt(request.param, folder / "dataset")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

@@ -7,6 +7,7 @@ that the rest of it replaces; the same command with that file's path as an optio
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ with atheris.instrument_imports(include=["airtune.datasets"]):
 def main(name: str, work: Path, options: list[str]) -> None:
     """Runs until the options' limit of time or the first crash; does not return."""
     work.mkdir(parents=True, exist_ok=True)
+    os.environ["AIRTUNE_HOME"] = str(work / "home")
     corpus = work / "corpus"
     corpus.mkdir(exist_ok=True)
     spoilt = Spoilt(name, work / "dataset")

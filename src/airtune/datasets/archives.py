@@ -8,17 +8,14 @@ all its files below ``birds/`` reads as if ``birds/`` had been named. A folder f
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import secrets
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from airtune.datasets.caching import forget_unused, locked
 from airtune.datasets.unpacking import SUFFIXES, unpack
 from airtune.environment import Environment
 from airtune.errors import DataError, NotPermittedError, Problem, StoreError
@@ -45,8 +42,6 @@ _MEANINGFUL: Final = frozenset(
 )
 """Folders that say something about what lies in them: an archive of one of these alone is not that folder."""
 
-_KEPT: Final = 30 * 86_400
-"""Seconds after which what nobody has used is removed."""
 _NAME_LENGTH: Final = 64
 
 
@@ -107,7 +102,7 @@ def _content(uri: str, store: Store, info: ObjectInfo, cache: Path) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         known = cache / "known" / hashlib.sha256(f"{uri}\n{info.version}\n{info.size}".encode()).hexdigest()
         known.parent.mkdir(exist_ok=True)
-        with _locked(known):
+        with locked(known):
             folder = _unpacked_before(known, cache)
             if folder is None:
                 folder = _unpack(uri, store, info, cache)
@@ -132,7 +127,7 @@ def _unpacked_before(known: Path, cache: Path) -> Path | None:
 
 
 def _unpack(uri: str, store: Store, info: ObjectInfo, cache: Path) -> Path:
-    _forget_old(cache)
+    forget_unused(cache, keep=("known",))
     part = cache / f"{os.getpid()}-{secrets.token_hex(6)}.part"
     part.mkdir()
     try:
@@ -170,20 +165,3 @@ def _top(folder: Path) -> Path:
     entries = list(folder.iterdir())
     lone = len(entries) == 1 and entries[0].is_dir() and entries[0].name.lower() not in _MEANINGFUL
     return entries[0] if lone else folder
-
-
-def _forget_old(cache: Path) -> None:
-    """Remove what no run has used for a month, and what killed processes left."""
-    for entry in cache.iterdir():
-        try:
-            if entry.name != "known" and time.time() - entry.stat().st_mtime > _KEPT:
-                shutil.rmtree(entry, ignore_errors=True)
-        except FileNotFoundError:
-            continue  # another process was quicker
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.with_name(f"{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

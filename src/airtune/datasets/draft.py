@@ -18,6 +18,7 @@ REMEDIES: Final = {
     "annotation-shape": "correct the annotation as docs/datasets.md shows its format",
     "annotation-empty": "annotate the image, or delete the line",
     "annotation-outside": "keep annotation files inside the dataset, without symbolic links that lead out",
+    "columns-unknown": "name the columns as docs/datasets.md lists them, or write chat JSONL",
     "other-task": "nothing, if the dataset serves several tasks; otherwise change projectKind",
     "no-object": "nothing, if the image is meant to show none: phrase grounding trains on images with a box",
     "video": "name it in chat JSONL for projectKind video-freeform, or export frames as images",

@@ -1,4 +1,4 @@
-"""The images of a dataset, by their keys: read from a folder or S3, held against what validation saw."""
+"""The images of a dataset, by their keys: read from a folder, S3 or a table, held against what validation saw."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from airtune.datasets.image_cache import ImageCache
 from airtune.datasets.image_files import BucketFiles, FolderFiles, ImageFiles
 from airtune.datasets.parallel import in_threads
 from airtune.datasets.record import Record
+from airtune.datasets.table_images import FilesAndCells
+from airtune.datasets.tables import Tables
 from airtune.environment import Environment
 from airtune.errors import DataError, Problem
 from airtune.stores.opening import local_path
@@ -48,7 +50,8 @@ class Images:
     def _files(self) -> ImageFiles:
         folder = folder_of(self.root_uri)
         root = local_path(folder)
-        return BucketFiles(folder, self._cache) if root is None else FolderFiles(self.root_uri, root)
+        files = BucketFiles(folder, self._cache) if root is None else FolderFiles(self.root_uri, root)
+        return FilesAndCells(files, Tables(folder), self._cache)
 
     @property
     def readers(self) -> int:

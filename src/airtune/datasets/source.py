@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from airtune.datasets.archives import folder_of
 from airtune.datasets.draft import Reject, short
+from airtune.datasets.tables import Tables
 from airtune.datasets.text_encoding import as_utf8, is_wide
 from airtune.datasets.unpacking import LITTER
 from airtune.errors import DataError, NotPermittedError, Problem, SettingsError
@@ -86,6 +87,11 @@ class Source:
                 raise _no_dataset(uri, "is a file, not a folder", fix=_unpack(uri))
             raise _no_dataset(uri, "is an empty folder" if path is not None else "holds nothing (does it exist?)")
         return cls(uri, store, found, f"{path.name}/" if path is not None and folder != uri else "")
+
+    @functools.cached_property
+    def tables(self) -> Tables:
+        """The parquet and Arrow files."""
+        return Tables(self._store.uri)
 
     def read(self, key: str) -> bytes:
         """The content of one file.

@@ -77,9 +77,10 @@ def empty_dataset(assembly: Assembly, images: int, *, uri: str, task: Task) -> P
     if all(reason.startswith("image-") for reason in aside.by_reason):
         named = {key for row in aside for key in row.images}
         what = f"{len(named) or len(aside)} annotated images can be read"
+    first = aside.first[next(iter(aside.by_reason))][0]
     return Problem(
         WHERE,
-        f"none of the {what}: {reasons_in_words(aside.by_reason)}",
+        f"none of the {what}: {reasons_in_words(aside.by_reason)}; the first is {first.place}: {first.message}",
         value=uri,
         fix=REMEDIES[next(iter(aside.by_reason))],
     )

@@ -28,7 +28,7 @@ from airtune.runspec.fields import (
 from airtune.runspec.resolved import Optimizer, Precision, QuantizationType, Schedule, StoppingMetric, TrainingMode
 
 TaskName = Literal["phrase-grounding", "vqa", "freeform", "video-freeform", "generic"]
-DatasetFormat = Literal["vi", "chat-jsonl", "coco", "voc", "yolo", "csv"]
+DatasetFormat = Literal["vi", "chat-jsonl", "huggingface", "coco", "voc", "yolo", "csv"]
 
 
 class DatasetOwn(OwnObject):

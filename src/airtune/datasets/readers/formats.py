@@ -11,6 +11,7 @@ from airtune.datasets.draft import Outcome
 from airtune.datasets.readers.chat_jsonl import ChatReader
 from airtune.datasets.readers.coco import CocoReader
 from airtune.datasets.readers.csv_boxes import CsvReader
+from airtune.datasets.readers.huggingface import HuggingFaceReader
 from airtune.datasets.readers.vi import ViReader, looks_like_vi
 from airtune.datasets.readers.voc import VocReader
 from airtune.datasets.readers.yolo import YoloReader
@@ -41,7 +42,10 @@ class Reader(Protocol):
         """Every sample, usable or not, in an order that depends on nothing but the files."""
 
 
-_ALL: Final[tuple[type[Reader], ...]] = (ViReader, ChatReader, CocoReader, VocReader, YoloReader, CsvReader)
+_ALL: Final[tuple[type[Reader], ...]] = (
+    *(ViReader, ChatReader, HuggingFaceReader),
+    *(CocoReader, VocReader, YoloReader, CsvReader),
+)
 
 READERS: Final[dict[str, type[Reader]]] = {reader.name: reader for reader in _ALL}
 """By the name that ``format`` gives them."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Final, Literal
 
 from airtune.datasets.record import Split
 
+NamedSplit = Literal["train", "validation", "test"]
+"""What a split may be called."""
+
 _WORD: Final = re.compile(r"[a-z]+")
-_MEANS: Final[dict[str, Literal["train", "validation", "test"]]] = {
+_MEANS: Final[dict[str, NamedSplit]] = {
     "train": "train",
     "training": "train",
     "val": "validation",
@@ -25,7 +28,7 @@ _MEANS: Final[dict[str, Literal["train", "validation", "test"]]] = {
 """Those that the Hugging Face hub knows, too."""
 
 
-def named_split(key: str) -> Literal["train", "validation", "test"] | None:
+def named_split(key: str) -> NamedSplit | None:
     """The split that a file's name says, or else the nearest of its folders that says one.
 
     It is a word of its own in the name: ``train-00000.jsonl``, ``my_val.json``, but not ``values.jsonl``.
@@ -42,19 +45,26 @@ def named_split(key: str) -> Literal["train", "validation", "test"] | None:
 
 
 def delivered(keys: Iterable[str]) -> tuple[dict[str, Split | None], list[str]]:
+    """The side that each file is for by its name, and the files that are for neither, see :func:`sides_of`."""
+    return sides_of({key: named_split(key) for key in keys})
+
+
+def sides_of(splits: Mapping[str, NamedSplit | None]) -> tuple[dict[str, Split | None], list[str]]:
     """The side that each file is for, and the files that are for neither.
 
     A test split is for validation where there is no other: beside a validation split it is left out, because whoever
     delivers both wants to be judged on the test split later (and often ships it without answers).
+
+    Args:
+        splits: of each file.
     """
-    named = {key: named_split(key) for key in keys}
-    spare = "validation" in named.values()
+    spare = "validation" in splits.values()
     sides: dict[str, Split | None] = {
         key: "validation" if split == "test" else split
-        for key, split in named.items()
+        for key, split in splits.items()
         if not (spare and split == "test")
     }
-    return sides, [key for key in named if key not in sides]
+    return sides, [key for key in splits if key not in sides]
 
 
 def delivered_by_folder(keys: Iterable[str]) -> tuple[dict[str, Split | None], list[str]]:
