@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airtune.datasets.classes import Classes, labels
+from airtune.datasets.classes import Classes, classes_of, labels
 from airtune.datasets.record import Split
 from airtune.datasets.split import (
     FEWEST_OF_A_CLASS,
@@ -83,9 +85,9 @@ digests = st.sets(st.integers(0, 5000), min_size=2, max_size=300)
 
 def sides_of(groups: list[str], classes: dict[str, str], ratio: float) -> tuple[dict[str, Split], int]:
     found = Classes()
-    for number, group in enumerate(groups):
-        if group in classes:
-            found.add(classes[group], number)
+    known = sorted(set(classes.values()))
+    members = [number for number, group in enumerate(groups) if group in classes]
+    found.add(known, members, [known.index(classes[groups[number]]) for number in members])
     return split_by_content(dict.fromkeys(groups, 1), ratio, 0, found)
 
 
@@ -176,3 +178,19 @@ def test_labels_are_phrases_and_answers_but_no_captions() -> None:
     assert labels({"answer": "yes"}) == ["yes"]
     assert labels({"text": "yes"}) == ["yes"]
     assert labels({"caption": "A cat."}) == []
+
+
+def test_classes_are_gathered_from_samples_with_any_number_of_labels() -> None:
+    def grounding(*phrases: str) -> str:
+        return json.dumps({"groundings": [{"phrase": phrase, "boxes": [[0, 0, 5, 5]]} for phrase in phrases]})
+
+    groups = {"p": "p", "q": "p", "r": "r", "s": "s"}
+    batches = [
+        pa.record_batch({"group": ["p", "q", "r"], "truth": [grounding("a", "b"), grounding("b"), '{"caption": "x"}']}),
+        pa.record_batch({"group": ["s", "r"], "truth": [grounding("c", "b", "a"), grounding("b")]}),
+    ]
+    found = [members.tolist() for members in classes_of(batches, groups).members(1)]
+    assert found[0] == [0, 1, 2]  # b: the group of p and q, r, s
+    assert sorted(found[1:]) == [[0, 2], [2]]
+    assert [members.tolist() for members in classes_of(batches, groups).members(3)] == [[0, 1, 2]]
+    assert list(Classes().members(1)) == []

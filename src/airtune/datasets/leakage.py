@@ -93,7 +93,19 @@ def leaks_of(records: RecordTable, near: Iterable[Sequence[str]]) -> Leaks:
         records: all of them.
         near: groups of digests that are nearly the same picture, see :mod:`airtune.datasets.duplicates`.
     """
-    return leaks_between(_shown(records), near)
+    import pyarrow.compute as pc
+
+    sides: dict[str, set[str]] = {split: set() for split in SPLITS}
+    for batch in records.batches(("split", "image_digests", "video_digest")):
+        for split, side in sides.items():
+            rows = batch.filter(pc.equal(batch["split"], split))
+            side.update(rows["image_digests"].flatten().unique().to_pylist())
+            side.update(rows["video_digest"].drop_null().unique().to_pylist())
+    suspects = set.intersection(*sides.values())
+    for group in near:
+        if all(any(digest in side for digest in group) for side in sides.values()):
+            suspects.update(group)
+    return leaks_between(_shown(records, suspects), near) if suspects else Leaks()
 
 
 def leaks_between(shown: Iterable[tuple[str, Sequence[str], Sequence[str]]], alike: Iterable[Sequence[str]]) -> Leaks:
@@ -118,11 +130,12 @@ def leaks_between(shown: Iterable[tuple[str, Sequence[str], Sequence[str]]], ali
     return Leaks(tuple(sorted(exact, key=_by_name)), tuple(sorted(near, key=_by_name)))
 
 
-def _shown(records: RecordTable) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
-    """Of each record what it shows; what neighbours show alike comes once."""
+def _shown(records: RecordTable, suspects: set[str]) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
+    """Where the suspects stand: split, name and digest; what neighbours show alike comes once."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    wanted = pa.array(sorted(suspects))
     for batch in records.batches(("split", "images", "image_digests", "video", "video_digest")):
         of_row = pc.list_parent_indices(batch["images"])
         images = pa.table({
@@ -132,7 +145,8 @@ def _shown(records: RecordTable) -> Iterator[tuple[str, Sequence[str], Sequence[
         })  # fmt: skip
         videos = pa.table({"split": batch["split"], "name": batch["video"], "digest": batch["video_digest"]})
         for table in (images, videos.drop_null()):
-            once = table.group_by(table.column_names).aggregate([])
+            found = table.filter(pc.is_in(table["digest"], wanted))
+            once = found.group_by(found.column_names).aggregate([])
             for split, name, digest in zip(*(column.to_pylist() for column in once.columns), strict=True):
                 yield split, [name], [digest]
 
