@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import tempfile
 from pathlib import Path
@@ -87,3 +88,57 @@ def test_a_reader_that_is_divided_can_be_sent_to_another_process(name: str, tmp_
     assert found == list(reader.read(Task.VQA))
     assert found
     reader.take_over(other.hand_over())
+
+
+def texts_of(folder: Path, name: str, size: int = 90) -> list[tuple[int, Any]]:
+    source = Source.open(folder.as_uri())
+    texts = [text for piece in pieces_of(source, [name], size) for text in piece]
+    return [
+        told(found)
+        for text in texts
+        for found in ([(text.line, text.content)] if isinstance(text.content, Reject) else text.values())
+    ]
+
+
+@pytest.mark.parametrize("space", ["", "\n", "\n  "])
+def test_a_list_that_is_too_large_to_be_read_whole_is_read_element_by_element(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, space: str
+) -> None:
+    values = [{"a": number, "b": ["ü\u0001", 2**70]} for number in range(50)]
+    (tmp_path / "list.json").write_text("[" + space + f",{space}".join(map(json.dumps, values)) + space + "]")
+    expected = texts_of(tmp_path, "list.json")
+    monkeypatch.setattr("airtune.datasets.readers.pieces.LONGEST", 200)
+    found = texts_of(tmp_path, "list.json")
+    assert [number for number, _ in found] == list(range(1, 51)) == [number for number, _ in expected]
+    assert [value["a"] for _, value in found] == list(range(50))
+    assert found[0][1]["b"][0] == expected[0][1]["b"][0]
+
+
+def test_a_large_list_that_is_broken_is_read_up_to_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airtune.datasets.readers.pieces.LONGEST", 200)
+    (tmp_path / "list.json").write_text('[{"a": 1}, ' + '{"a": 2}, ' * 40 + '{"a": }]')
+    *_, (_, last) = texts_of(tmp_path, "list.json")
+    assert "malformed JSON" in last
+    (tmp_path / "list.json").write_text('{"a": [\n' + "1,\n" * 200 + "1]}")
+    assert texts_of(tmp_path, "list.json") == [
+        (1, "a document that is neither lines nor a list of more than 200 bytes")
+    ]
+
+
+def test_a_line_without_end_is_set_aside_and_the_lines_after_it_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airtune.datasets.readers.pieces.LONGEST", 300)
+    (tmp_path / "lines.jsonl").write_text('{"a": 1}\n{"a": 2}\n' + "x" * 5000 + '\n{"a": 4}\n' * 60)
+    found = texts_of(tmp_path, "lines.jsonl")
+    assert found[:4] == [(1, {"a": 1}), (2, {"a": 2}), (3, "a line of more than 300 bytes"), (4, {"a": 4})]
+    (tmp_path / "lines.jsonl").write_text("y" * 5000 + '\n{"a": 2}')
+    assert texts_of(tmp_path, "lines.jsonl") == [(1, "a line of more than 300 bytes"), (2, {"a": 2})]
+
+
+def test_a_file_that_no_annotation_can_be_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "a.xml").open("wb") as file:
+        file.truncate(5_000_000_000)
+    [(_, refusal)] = Source.open(tmp_path.as_uri()).read_many(["a.xml"])
+    assert isinstance(refusal, Reject)
+    assert "5,000,000,000 bytes" in refusal.message

@@ -29,6 +29,7 @@ WHERE: Final = "spec.flow.blocks[dataset].settings.airtune.source"
 _OTHER_ARCHIVES: Final = (".7z", ".rar", ".gz", ".zst", ".xz", ".bz2")
 _READ_AT_ONCE: Final = 16
 _CHUNK: Final = 256
+_LARGEST_TEXT: Final = 64 * 1024 * 1024
 _HEAD: Final = 64 * 1024
 _PART: Final = 4 * 1024 * 1024
 
@@ -137,6 +138,10 @@ class Source:
         """The texts of many annotation files in the order of ``keys``, in UTF-8, several read at a time."""
 
         def read(key: str) -> bytes | Reject:
+            if self.keys.get(key, 0) > _LARGEST_TEXT:
+                return Reject(
+                    "annotation-malformed", f"the file has {self.keys[key]:,} bytes, more than any annotation"
+                )
             try:
                 return as_utf8(self.read(key))
             except Reject as refusal:

@@ -102,7 +102,7 @@ class ChatReader:
         for text in read_texts(self._source, piece):
             split = self._sides[text.key]
             if isinstance(text.content, Reject):
-                yield text.content.at(Place(file=text.key, line=1, split=split))
+                yield text.content.at(Place(file=text.key, line=text.line, split=split))
             elif text.content is not None and not text.cut and not _holds_conversations(text.content):
                 self._passed_over.append(text.key)
             else:

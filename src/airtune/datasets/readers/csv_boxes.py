@@ -40,6 +40,7 @@ _LOOKED_AT: Final = 20
 _LARGEST_FRACTION: Final = 1.5
 _DECIDING: Final = 1000
 _EDGES: Final = 4
+_LONGEST_LINE: Final = 1024 * 1024
 
 
 class CsvReader:
@@ -220,6 +221,8 @@ def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
     rest = b""
     for part in parts:
         *lines, rest = (rest + part).split(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            raise Reject("annotation-malformed", f"a line of more than {_LONGEST_LINE:,} bytes")
         yield from lines
     yield rest
 

@@ -77,6 +77,22 @@ def lists_of(parts: Iterable[bytes]) -> Iterator[tuple[str, list[Any]]]:
         raise text.malformed("more text after the end of the object")
 
 
+def elements_of(parts: Iterable[bytes]) -> Iterator[list[Any]]:
+    """The elements of a JSON list, in batches.
+
+    Args:
+        parts: the file in UTF-8, in pieces of any size.
+
+    Raises:
+        MalformedError: it is no JSON list, or ends too early.
+    """
+    text = _Text(parts)
+    text.next()
+    yield from _batches(text)
+    if text.next():
+        raise text.malformed("more text after the end of the list")
+
+
 def _batches(text: _Text) -> Iterator[list[Any]]:
     text.expect(b"[")
     if text.next() == b"]":

@@ -16,7 +16,8 @@ _ESCAPED_SURROGATE: Final = re.compile(rb"\\u(?:[dD][89a-fA-F]|00[01789])")
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _FIRST_LINE: Final = re.compile(rb"\s*([^\n]*)")
 _DEEPEST: Final = 64
-_WHOLE_FILE: Final = 64 * 1024 * 1024
+WHOLE_FILE: Final = 64 * 1024 * 1024
+"""Bytes up to which a file may be one document."""
 
 
 def json_lines(content: bytes, first: int = 1, *, lines_only: bool = False) -> Iterator[tuple[int, Any]]:
@@ -39,7 +40,7 @@ def json_lines(content: bytes, first: int = 1, *, lines_only: bool = False) -> I
             return
         content = content.removeprefix(codecs.BOM_UTF8)
     if not lines_only and not begins_with_line(content):
-        whole = _parsed(content) if len(content) <= _WHOLE_FILE else None
+        whole = _parsed(content) if len(content) <= WHOLE_FILE else None
         if isinstance(whole, list):
             yield from enumerate(whole, start=1)
             return

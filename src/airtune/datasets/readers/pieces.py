@@ -1,22 +1,31 @@
 """Annotation files in pieces that several processes can read: small files together, large ones cut.
 
-Only files of JSON lines are cut, at the ends of lines; a piece knows the number of its first line.
+Files of JSON lines are cut at the ends of lines, and lists that are too large to be read whole between their elements;
+a piece knows the number of its first line.
 """
 
 from __future__ import annotations
 
 import codecs
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final, Protocol, runtime_checkable
 
+import orjson
+
 from airtune.datasets.draft import Outcome, Reject
-from airtune.datasets.readers.json_lines import begins_with_line, json_lines
+from airtune.datasets.readers.json_document import MalformedError, elements_of
+from airtune.datasets.readers.json_lines import WHOLE_FILE, begins_with_line, json_lines
 from airtune.datasets.source import Source
 from airtune.runspec.tasks import Task
 
 PIECE: Final = 4 * 1024 * 1024
 """Bytes of a piece, about."""
+
+LONGEST: Final = WHOLE_FILE
+"""Bytes that a line, or a document that cannot be cut, may have."""
 
 _FILES: Final = 500
 
@@ -96,21 +105,67 @@ def read_texts(source: Source, piece: Piece) -> Iterator[Text]:
 
 
 def _cut(source: Source, key: str, piece: int) -> Iterator[Piece]:
-    """A large file, in pieces if it has lines."""
+    """A large file, in pieces if it has lines, or if it is one list."""
     try:
         parts = source.text_parts(key, piece)
         held = next(parts, b"").removeprefix(codecs.BOM_UTF8)
-        if not begins_with_line(held):
-            yield (Text(key, b"".join((held, *parts))),)
-            return
-        line = 1
-        for part in parts:
-            end = held.rfind(b"\n") + 1
-            if end:
-                yield (Text(key, held[:end], line, cut=True),)
-                line += held.count(b"\n")
-                held = held[end:]
+        while b"\n" not in held.lstrip() and len(held) <= LONGEST and (part := next(parts, b"")):
             held += part
-        yield (Text(key, held, line, cut=True),)
+        large = source.keys[key] > LONGEST
+        if large and held.lstrip().startswith(b"["):
+            yield from _elements(key, chain([held], parts))
+        elif begins_with_line(held) or len(held) > LONGEST:
+            yield from _lines(key, held, parts)
+        elif not large:
+            yield (Text(key, b"".join((held, *parts))),)
+        else:
+            raise _too_long("a document that is neither lines nor a list")
     except Reject as refusal:
         yield (Text(key, refusal),)
+
+
+def _lines(key: str, held: bytes, parts: Iterable[bytes]) -> Iterator[Piece]:
+    line = 1
+    for part in parts:
+        end = held.rfind(b"\n") + 1
+        if end:
+            yield (Text(key, held[:end], line, cut=True),)
+            line += held.count(b"\n")
+            held = held[end:]
+        held += part
+        if len(held) > LONGEST and b"\n" not in held[:LONGEST]:
+            yield (Text(key, _too_long("a line"), line),)
+            line += 1
+            held = _after_line(held, parts)
+    yield (Text(key, held, line, cut=True),)
+
+
+def _after_line(held: bytes, parts: Iterable[bytes]) -> bytes:
+    """What follows the end of the line that ``held`` begins with, as far as it was read; the line itself is let go."""
+    for part in chain([held], parts):
+        _, found, rest = part.partition(b"\n")
+        if found:
+            return rest
+    return b""
+
+
+def _elements(key: str, parts: Iterable[bytes]) -> Iterator[Piece]:
+    """A list, as lines: the number of an element stands for its line, as in a small file."""
+    number = 1
+    try:
+        for batch in elements_of(parts):
+            yield (Text(key, b"\n".join(map(_line, batch)), number, cut=True),)
+            number += len(batch)
+    except MalformedError as error:
+        yield (Text(key, Reject("annotation-malformed", str(error)), number),)
+
+
+def _line(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # a number of more than 64 bits
+        return json.dumps(value, ensure_ascii=False).encode("utf-8", errors="replace")
+
+
+def _too_long(what: str) -> Reject:
+    return Reject("annotation-malformed", f"{what} of more than {LONGEST:,} bytes")

@@ -102,7 +102,7 @@ class ViReader:
             folder = text.key.partition("/")[0]
             split = _SPLITS.get(folder)
             if isinstance(text.content, Reject):
-                yield text.content.at(Place(file=text.key, line=1, split=split))
+                yield text.content.at(Place(file=text.key, line=text.line, split=split))
                 continue
             for line, value in text.values():
                 place = Place(file=text.key, line=line, split=split)
