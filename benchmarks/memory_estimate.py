@@ -14,16 +14,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
+from training_comparison.processes import run_module
 
 FORMS: dict[str, dict[str, Any]] = {
     "LoRA Float32": {"mode": "LoRA", "precision": "Float32"},
@@ -101,22 +99,8 @@ def _rows(cases: list[dict[str, Any]], folder: Path, number: int) -> list[dict[s
     """Predicts and measures runs in a process of their own; base models and data are kept between processes."""
     what, out = folder / f"cases-{number}.json", folder / f"rows-{number}.json"
     what.write_text(json.dumps(cases), encoding="utf-8")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path for path in (str(HERE), os.environ.get("PYTHONPATH", "")) if path),
-        "AIRTUNE_HOME": str(folder / f"home-{number}"),
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "memory_comparison.side", str(what), str(folder), str(out)],
-        env=environment,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode != 0:
-        raise SystemExit(f"{cases[0]}\nended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    home = {"AIRTUNE_HOME": str(folder / f"home-{number}")}
+    run_module("memory_comparison.side", what, folder, out, surroundings=home)
     rows = json.loads(out.read_text(encoding="utf-8"))
     return [{**row, "error": row["predicted_bytes"] / row["measured_bytes"] - 1} for row in rows]
 

@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from training_comparison.case import DATA, RUN_ID, Case
+from training_comparison.processes import run_module
 from training_comparison.variants import VARIANTS, Variant
 
-HERE = Path(__file__).resolve().parent
 PEER = "trl 1.16.0"
 
 
@@ -90,7 +87,7 @@ class Bench:
         self._folder = folder
         self._document = case.write(folder / "case.json")
         self._made = 0
-        self._child("material", self._document, folder / "made")
+        run_module("training_comparison.material", self._document, folder / "made")
 
     def airtune(self, variant: Variant) -> Path:
         """Trains with airtune; returns the path of its notes."""
@@ -107,29 +104,9 @@ class Bench:
         store, out = self._folder / f"store-{self._made}", self._folder / f"result-{self._made}.json"
         self._made += 1
         shutil.copytree(self._folder / "made" / "store", store)
-        self._child(side, (store / "runs" / RUN_ID).as_uri(), *notes, out, surroundings=surroundings)
+        uri = (store / "runs" / RUN_ID).as_uri()
+        run_module(f"training_comparison.{side}", uri, *notes, out, surroundings=surroundings)
         return out
-
-    def _child(self, module: str, *arguments: object, surroundings: Mapping[str, str] | None = None) -> None:
-        """Runs a module in a process of its own."""
-        paths = [str(HERE), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-            "HF_HUB_OFFLINE": "1",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-            **(surroundings or {}),
-        }
-        done = subprocess.run(
-            [sys.executable, "-m", f"training_comparison.{module}", *map(str, arguments)],
-            env=environment,
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode != 0:
-            raise SystemExit(f"{module} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
 
 
 def _read(path: Path) -> dict[str, Any]:

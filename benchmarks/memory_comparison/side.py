@@ -17,7 +17,8 @@ import torch
 
 from training_comparison import material
 from training_comparison.case import Case
-from training_comparison.models import MODELS, make_base_model
+from training_comparison.document import run_document
+from training_comparison.models import make_base_model
 
 STEPS = 2
 ACCUMULATION = 2
@@ -68,34 +69,22 @@ def make_run(case: dict[str, Any], folder: Path, name: str) -> Any:
 
 
 def _document(case: dict[str, Any], base: Path, data: Path, prompt: str) -> dict[str, Any]:
-    model = {
-        "architecture": {"name": MODELS[case["model"]].architecture, "size": "random"},
-        "trainingMode": {"type": case["mode"]},
-        "quantization": {"enabled": "quantization" in case, "type": case.get("quantization", "NF4")},
-        "compute": {"precisionType": case["precision"]},
-        "hyperparameters": {
-            "epochs": 1,
-            "learningRate": 1e-4,
-            "batchSize": case["batch"],
-            "gradientAccumulation": ACCUMULATION,
-        },
-        "airtune": {
-            "baseModel": base.as_uri(),
+    return run_document(
+        task="vqa",
+        data=data,
+        base=base,
+        prompt=prompt,
+        model=case["model"],
+        mode=case["mode"],
+        precision=case["precision"],
+        quantization=case.get("quantization", ""),
+        knobs={"epochs": 1, "batchSize": case["batch"], "gradientAccumulation": ACCUMULATION},
+        own={
             "loraDropout": case["dropout"],
             "gradientCheckpointing": case["checkpointing"],
-            "earlyStoppingPatience": 0,
-            "checkpointEveryMinutes": 0,
             "ignoreEstimate": True,
         },
-    }
-    dataset = {"projectKind": "vqa", "airtune": {"source": data.as_uri(), "minimumImages": 1}}
-    blocks = [
-        {"block": "dataset", "settings": dataset, "style": {}},
-        {"block": "model", "settings": model, "style": {}},
-        {"block": "system-prompt", "settings": {"systemPrompt": prompt}, "style": {}},
-    ]
-    flow = {"name": "memory-v1", "schema": "v1", "tolerations": {}, "settings": {}, "blocks": blocks}
-    return {"kind": "Run", "spec": {"flow": flow}}
+    )
 
 
 def train(run_uri: str) -> dict[str, Any]:

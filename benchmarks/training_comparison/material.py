@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from training_comparison.case import DATA, RUN_ID, Case
+from training_comparison.document import run_document
 from training_comparison.models import make_base_model
 
 VALIDATION_PICTURES = 1
@@ -128,49 +129,32 @@ def make_run(case: Case, folder: Path, prompt: str) -> None:
     records = directory.path(layout.RECORDS)
     write_records(records, read_records(records, "train"))
     directory.push(layout.RECORDS)
+    resolution = json.loads(directory.store.read(layout.RESOLUTION))
+    resolution["facts"]["data"] |= {"fingerprint": None, "evaluation_set_digest": None}  # sealed with a validation
+    directory.write_json(layout.RESOLUTION, resolution)
 
 
 def _document(case: Case, folder: Path, prompt: str) -> dict[str, Any]:
-    from training_comparison.models import MODELS
-
-    model = {
-        "architecture": {"name": MODELS[case.model].architecture, "size": "random"},
-        "trainingMode": {"type": case.mode},
-        "quantization": {"enabled": bool(case.quantization), "type": case.quantization or "NF4"},
-        "compute": {"precisionType": case.precision},
-        "hyperparameters": {
-            "epochs": case.epochs,
-            "learningRate": 1e-4,
-            "batchSize": case.batch,
-            "gradientAccumulation": 1,
-            "optimizer": "AdamW",
-        },
-        "airtune": {
-            "baseModel": (folder / "base").as_uri(),
+    return run_document(
+        task=case.task,
+        data=folder / "data",
+        base=folder / "base",
+        prompt=prompt,
+        model=case.model,
+        mode=case.mode,
+        precision=case.precision,
+        quantization=case.quantization,
+        knobs={"epochs": case.epochs, "batchSize": case.batch, "gradientAccumulation": 1, "optimizer": "AdamW"},
+        own={
             "learningRateSchedule": "constant",
             "warmupRatio": 0.0,
             "weightDecay": 0.0,
             "loraRank": 16,
             "loraAlpha": 32,
             "loraDropout": 0.0,
-            "earlyStoppingPatience": 0,
-            "checkpointEveryMinutes": 0,
             "seed": case.seed,
         },
-    }
-    dataset = {
-        "projectKind": case.task,
-        "airtune": {"source": (folder / "data").as_uri(), "minimumImages": 1},
-    }
-    blocks = [
-        {"block": "dataset", "settings": dataset, "style": {}},
-        {"block": "model", "settings": model, "style": {}},
-        {"block": "system-prompt", "settings": {"systemPrompt": prompt}, "style": {}},
-    ]
-    return {
-        "kind": "Run",
-        "spec": {"flow": {"name": "comparison", "schema": "v1", "tolerations": {}, "settings": {}, "blocks": blocks}},
-    }
+    )
 
 
 if __name__ == "__main__":

@@ -114,3 +114,14 @@ def train_to_end(directory: RunDirectory) -> dict[str, Any]:
 def training_rows(directory: RunDirectory, name: str) -> list[dict[str, Any]]:
     """The lines of a file of ``training/``."""
     return [json.loads(line) for line in (directory.workspace / "training" / name).read_text().splitlines()]
+
+
+def watched(pieces: Any) -> Any:
+    """The start-up checks of a run, on the pieces of one (see the fixture ``assemble``)."""
+    from airtune.catalog.registry import entry_of
+    from airtune.training.selfcheck import SelfCheck
+
+    check = SelfCheck(pieces.model, pieces.run, entry_of(pieces.run), lambda report: None)
+    check.watch_first_step(pieces.model)
+    pieces.trainer.add_callback(check)
+    return check

@@ -121,3 +121,11 @@ def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
         return write_run(root or (tmp_path / "store").as_uri(), f"run-{made}", resolved(**changes), chosen, data)
 
     return make
+
+
+@pytest.fixture
+def flex_attention_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FlexAttention as it is written down, with its backward pass, which torch allows on GPUs only."""
+    from torch.nn.attention import flex_attention
+
+    monkeypatch.setattr(flex_attention, "_validate_device", lambda query, key, value: None)

@@ -23,14 +23,6 @@ def test_what_does_not_import_is_not_used_and_the_log_says_so(assemble: Assemble
     assert str(packed["FlexAttention"]).startswith("FlexAttention is not used: it is for GPUs")
 
 
-@pytest.fixture
-def flex_attention_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """FlexAttention as it is written down, with its backward pass, which torch allows on GPUs only."""
-    from torch.nn.attention import flex_attention
-
-    monkeypatch.setattr(flex_attention, "_validate_device", lambda query, key, value: None)
-
-
 @pytest.mark.usefixtures("flex_attention_here")
 def test_flex_attention_trains_what_torchs_own_attention_would(assemble: Assemble) -> None:
     """Switched on by its comparison, and then for every row of the run."""

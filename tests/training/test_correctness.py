@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training_runs import record, train_to_end, training_rows
+from training_runs import record, train_to_end, training_rows, watched
 
 from airtune.catalog.registry import entry
 from airtune.errors import DataError, DivergedError, ExitCode, SettingsError
@@ -19,16 +19,6 @@ pytestmark = pytest.mark.training
 
 Assemble = Callable[..., Any]
 MakeRun = Callable[..., Any]
-
-
-def watched(pieces: Any) -> Any:
-    """The start-up checks, on these pieces."""
-    from airtune.training.selfcheck import SelfCheck
-
-    check = SelfCheck(pieces.model, pieces.run, entry("qwen3vl"), lambda report: None)
-    check.watch_first_step(pieces.model)
-    pieces.trainer.add_callback(check)
-    return check
 
 
 def first_gradients(pieces: Any) -> dict[str, Any]:

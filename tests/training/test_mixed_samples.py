@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 from training_runs import COLOURS, TINY
+from whole_runs import foretold_lengths, reading_of, records_of, run_document, run_whole, trained_lengths
 
-from airtune.datasets.record import Record, read_records
 from airtune.stores import layout
 from airtune.stores.run_directory import RunDirectory
 
@@ -25,22 +25,12 @@ TRAIN, VALIDATION = 18, 6
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunDirectory]:
     """A chat JSONL dataset, validated, resolved, trained and evaluated."""
-    from airtune.datasets.stage import validate
-    from airtune.evaluation.stage import evaluate
-    from airtune.resolution.stage import resolve
-    from airtune.training.__main__ import train
-    from airtune.training.stopping import StopRequest
-
     folder = tmp_path_factory.mktemp("mixed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRTUNE_HOME", str(folder / "home"))
         write_dataset(folder / "data")
-        directory = RunDirectory.create((folder / "store").as_uri(), "run", json.dumps(document(folder / "data")))
-        validate(directory)
-        resolve(directory)
-        train(directory.uri, StopRequest())
-        evaluate(directory)
-        yield directory
+        document = run_document("mixed", folder / "data", "generic", batch_size=6, max_new_tokens=8)
+        yield run_whole(document, (folder / "store").as_uri())
 
 
 def write_dataset(root: Path) -> None:
@@ -65,35 +55,14 @@ def line(root: Path, number: int, kind: int) -> dict[str, Any]:
     return {"messages": messages, **({"images": names} if kind else {})}
 
 
-def document(data: Path) -> dict[str, Any]:
-    model = {
-        "architecture": {"name": "qwen3vl", "size": "tiny"},
-        "trainingMode": {"type": "LoRA"},
-        "quantization": {"enabled": False, "type": "NF4"},
-        "compute": {"precisionType": "Float32"},
-        "hyperparameters": {"epochs": 4, "learningRate": 3e-3, "batchSize": 6, "gradientAccumulation": 1},
-        "evaluation": {"maxNewTokens": 8, "temperature": 0.0},
-        "airtune": {"baseModel": TINY.as_uri(), "loraDropout": 0.0},
-    }
-    dataset = {"projectKind": "generic", "airtune": {"source": data.as_uri(), "minimumImages": 1}}
-    blocks = [{"block": name, "settings": settings, "style": {}} for name, settings in
-              (("dataset", dataset), ("model", model))]  # fmt: skip
-    flow = {"name": "mixed", "schema": "v1", "tolerations": {}, "settings": {}, "blocks": blocks}
-    return {"kind": "Run", "spec": {"flow": flow}}
-
-
-def records(run: RunDirectory) -> list[Record]:
-    return read_records(run.path(layout.RECORDS))
-
-
 def test_every_line_is_a_sample_with_the_pictures_it_names(run: RunDirectory) -> None:
-    assert Counter(len(record.images) for record in records(run)) == {0: 8, 1: 8, 2: 8}
+    assert Counter(len(record.images) for record in records_of(run)) == {0: 8, 1: 8, 2: 8}
     facts = run.read_json(layout.FACTS)
     assert (facts["samples"], facts["set_aside"], facts["images"], facts["images_per_sample"]) == (24, 0, 24, 2)
     assert (facts["train_samples"], facts["validation_samples"]) == (TRAIN, VALIDATION)
     notes = run.read_json(layout.VALIDATION_RESULT)["warnings"]
     assert "8 samples have no image and are trained as text" in notes
-    text = next(record for record in records(run) if not record.images)
+    text = next(record for record in records_of(run) if not record.images)
     assert (text.width, text.height, text.image_digests) == (0, 0, ())
 
 
@@ -106,25 +75,12 @@ def test_they_are_trained_together_and_none_is_left_out(run: RunDirectory) -> No
 
 
 def test_the_tokens_of_every_sample_are_as_many_as_their_text_and_sizes_say(run: RunDirectory) -> None:
-    tokens = run.read_json(layout.TRAINING_RESULT)["tokens"]
-    encoder, images, resolved = encoder_of(run)
-    one_by_one = [
-        encoder.encode(resolved.system_prompt, record.prompt, images.load_all(record), record.target).length
-        for record in records(run)
-        if record.split == "train"
-    ]
-    assert tokens == 4 * sum(one_by_one)
+    assert run.read_json(layout.TRAINING_RESULT)["tokens"] == 4 * sum(trained_lengths(run))
 
 
 def test_the_estimate_counts_each_picture_by_its_own_size(run: RunDirectory) -> None:
     """The second picture of a sample is one and a half times as high as its first."""
-    encoder, images, resolved = encoder_of(run)
-    train = [record for record in records(run) if record.split == "train"]
-    real = [
-        encoder.encode(resolved.system_prompt, record.prompt, images.load_all(record), record.target).length
-        for record in train
-    ]
-    expected = json.loads(run.store.read(layout.RESOLUTION))["estimate"]["lengths"]
+    real, expected = trained_lengths(run), foretold_lengths(run)
     assert expected["tokens"]["most"] == max(real)
     assert expected["tokens"]["mean"] == pytest.approx(sum(real) / len(real), abs=0.1)
 
@@ -135,9 +91,9 @@ def test_a_sample_is_predicted_the_same_alone_and_among_others(run: RunDirectory
     from airtune.catalog.registry import entry
     from airtune.modeling.loading import load_model
 
-    encoder, images, resolved = encoder_of(run)
+    encoder, images, resolved = reading_of(run)
     model = load_model(TINY, resolved, entry=entry("qwen3vl"), for_training=False, device=torch.device("cpu"))
-    chosen = [next(record for record in records(run) if len(record.images) == count) for count in (2, 0, 1)]
+    chosen = [next(record for record in records_of(run) if len(record.images) == count) for count in (2, 0, 1)]
     encoded = [encoder.encode("", record.prompt, images.load_all(record), record.target) for record in chosen]
     with torch.no_grad():
         together = model(**without_labels(encoder.collate(encoded, padding="right"))).logits
@@ -153,21 +109,6 @@ def test_every_kind_is_answered_and_scored(run: RunDirectory) -> None:
     answered = Counter(len(row["images"]) for row in rows if row["model"] == "tuned")
     assert answered == {0: 2, 1: 2, 2: 2}
     assert all(row["tokens"] >= 1 for row in rows)
-
-
-def encoder_of(run: RunDirectory) -> tuple[Any, Any, Any]:
-    from airtune.datasets.images import Images
-    from airtune.modeling.encoding import Encoder
-    from airtune.modeling.loading import load_processor
-    from airtune.runspec.resolved import Resolution
-
-    resolved = Resolution.from_json(run.store.read(layout.RESOLUTION)).run
-    processor = load_processor(TINY, resolved)
-    return (
-        Encoder(processor, {processor.tokenizer.eos_token_id}),
-        Images(run.read_json(layout.FACTS)["root_uri"]),
-        resolved,
-    )
 
 
 def without_labels(batch: dict[str, Any]) -> dict[str, Any]:

@@ -297,14 +297,6 @@ def test_questions_about_one_film_share_a_row_as_those_about_a_picture_do(lora: 
     assert row.tokens < 0.5 * sum(lengths)
 
 
-@pytest.fixture
-def flex_attention_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """FlexAttention as it is written down, with its backward pass, which torch allows on GPUs only."""
-    from torch.nn.attention import flex_attention
-
-    monkeypatch.setattr(flex_attention, "_validate_device", lambda query, key, value: None)
-
-
 @pytest.mark.nightly
 @pytest.mark.usefixtures("flex_attention_here")
 @pytest.mark.parametrize("key", ["qwen25vl", "qwen3vl", "internvl35", "llavanext", "deepseekocr"])

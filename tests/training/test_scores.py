@@ -8,23 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from training_runs import train_to_end, training_rows
 
 pytestmark = pytest.mark.training
 
 MakeRun = Callable[..., Any]
-
-
-def trained(directory: Any) -> dict[str, Any]:
-    from airtune.training.__main__ import train
-    from airtune.training.stopping import StopRequest
-
-    return train(directory.uri, StopRequest())
-
-
-def evaluations(directory: Any) -> list[dict[str, Any]]:
-    return [
-        json.loads(line) for line in (directory.workspace / "training" / "evaluations.jsonl").read_text().splitlines()
-    ]
 
 
 def score_of_saved_adapter(directory: Any) -> float:
@@ -65,8 +53,8 @@ def score_of_saved_adapter(directory: Any) -> float:
 def test_a_run_ends_early_by_its_answers_while_its_loss_still_falls(make_run: MakeRun) -> None:
     settings: dict[str, Any] = {"epochs": 12, "early_stopping_patience": 2, "learning_rate": 3e-3}
     by_answers = make_run(early_stopping_metric="exact_match", **settings)
-    result = trained(by_answers)
-    rows = evaluations(by_answers)
+    result = train_to_end(by_answers)
+    rows = training_rows(by_answers, "evaluations.jsonl")
     assert [row["exact_match"] for row in rows] == [0.0, 0.0, 0.0]  # a few steps teach no model to answer
     assert rows[0]["loss"] > rows[1]["loss"] > rows[2]["loss"]
     assert result["stopped_early"]
@@ -74,8 +62,10 @@ def test_a_run_ends_early_by_its_answers_while_its_loss_still_falls(make_run: Ma
     log = (by_answers.workspace / "training" / "log.txt").read_text()
     assert "no better exact_match for 2 epochs: training ends" in log
     by_loss = make_run(**settings)
-    assert trained(by_loss)["steps"] > 9
-    assert "exact_match" not in evaluations(by_loss)[0]  # answers are generated only where they decide
+    assert train_to_end(by_loss)["steps"] > 9
+    assert (
+        "exact_match" not in training_rows(by_loss, "evaluations.jsonl")[0]
+    )  # answers are generated only where they decide
 
 
 def test_the_weights_with_the_best_answers_are_kept_and_score_the_same_loaded_anew(make_run: MakeRun) -> None:
@@ -83,8 +73,8 @@ def test_the_weights_with_the_best_answers_are_kept_and_score_the_same_loaded_an
     directory = make_run(
         epochs=12, early_stopping_patience=11, early_stopping_metric="token_f1", learning_rate=0.01
     )  # fmt: skip
-    result = trained(directory)
-    rows = evaluations(directory)
+    result = train_to_end(directory)
+    rows = training_rows(directory, "evaluations.jsonl")
     scores = [row["token_f1"] for row in rows]
     assert max(scores) > 0.2
     best = rows[scores.index(max(scores))]
@@ -96,8 +86,8 @@ def test_answering_while_training_changes_nothing_of_what_is_trained(make_run: M
     settings: dict[str, Any] = {"epochs": 3, "early_stopping_patience": 3, "lora_dropout": 0.2}
     with_answers, without = make_run(early_stopping_metric="token_f1", **settings), make_run(**settings)
     for directory in (with_answers, without):
-        trained(directory)
-    first, second = evaluations(with_answers), evaluations(without)
+        train_to_end(directory)
+    first, second = training_rows(with_answers, "evaluations.jsonl"), training_rows(without, "evaluations.jsonl")
     assert "token_f1" in first[0]
     assert [row["loss"] for row in first] == [row["loss"] for row in second]  # three epochs, with dropout
 

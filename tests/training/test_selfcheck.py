@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from training_runs import train_to_end, watched
 
 pytestmark = pytest.mark.training
 
@@ -15,27 +16,10 @@ Assemble = Callable[..., Any]
 MakeRun = Callable[..., Any]
 
 
-def watched(pieces: Any) -> Any:
-    from airtune.catalog.registry import entry
-    from airtune.training.selfcheck import SelfCheck
-
-    check = SelfCheck(pieces.model, pieces.run, entry("qwen3vl"), lambda report: None)
-    check.watch_first_step(pieces.model)
-    pieces.trainer.add_callback(check)
-    return check
-
-
-def trained(directory: Any) -> dict[str, Any]:
-    from airtune.training.__main__ import train
-    from airtune.training.stopping import StopRequest
-
-    return train(directory.uri, StopRequest())
-
-
 @pytest.mark.parametrize("mode", ["LoRA", "SFT"])
 def test_what_was_found_is_in_the_log_and_in_selfcheck_json(make_run: MakeRun, mode: str) -> None:
     directory = make_run(epochs=1, train=4, validation=0, training_mode=mode)
-    trained(directory)
+    train_to_end(directory)
     report = directory.read_json("training/selfcheck.json")
     lora = mode == "LoRA"
     assert {part: count["adapters"] for part, count in report["parts"].items()} == {
@@ -140,5 +124,5 @@ def test_a_picture_of_another_size_than_was_predicted_stops_the_run(make_run: Ma
 
     write_records(path, [dataclasses.replace(record, width=128) for record in records])
     with pytest.raises(DefectError, match=r"by its pictures' size has \d+; of its pictures 16 instead of 32"):
-        trained(directory)
+        train_to_end(directory)
     assert json.loads((directory.workspace / "training" / "selfcheck.json").read_text())["sample"]["image_tokens"] == 16

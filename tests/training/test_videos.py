@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from films import RATE, write_film
 from training_runs import COLOURS, TINY
+from whole_runs import foretold_lengths, reading_of, records_of, run_document, run_whole, trained_lengths
 
-from airtune.datasets.record import Record, read_records
 from airtune.stores import layout
 from airtune.stores.run_directory import RunDirectory
 
@@ -25,23 +24,12 @@ FRAMES = (24, 17, 40)
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunDirectory]:
     """A dataset of films, validated, resolved, trained and evaluated."""
-    from airtune.datasets.stage import validate
-    from airtune.evaluation.stage import evaluate
-    from airtune.resolution.intake import load_run
-    from airtune.resolution.stage import resolve
-    from airtune.training.__main__ import train
-    from airtune.training.stopping import StopRequest
-
     folder = tmp_path_factory.mktemp("films")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRTUNE_HOME", str(folder / "home"))
         write_dataset(folder / "data")
-        directory = load_run(document(folder / "data"), None, "run", (folder / "store").as_uri())
-        validate(directory)
-        resolve(directory)
-        train(directory.uri, StopRequest())
-        evaluate(directory)
-        yield directory
+        document = run_document("films", folder / "data", "video-freeform", batch_size=3, max_new_tokens=24)
+        yield run_whole(document, (folder / "store").as_uri())
 
 
 def write_dataset(root: Path) -> None:
@@ -60,30 +48,8 @@ def write_dataset(root: Path) -> None:
         (root / f"{name}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines), encoding="utf-8")
 
 
-def document(data: Path, **model: Any) -> dict[str, Any]:
-    model = {
-        "architecture": {"name": "qwen3vl", "size": "tiny"},
-        "trainingMode": {"type": "LoRA"},
-        "quantization": {"enabled": False, "type": "NF4"},
-        "compute": {"precisionType": "Float32"},
-        "hyperparameters": {"epochs": 4, "learningRate": 3e-3, "batchSize": 3, "gradientAccumulation": 1},
-        "evaluation": {"maxNewTokens": 24, "temperature": 0.0},
-        "airtune": {"baseModel": TINY.as_uri(), "loraDropout": 0.0},
-        **model,
-    }
-    dataset = {"projectKind": "video-freeform", "airtune": {"source": data.as_uri(), "minimumImages": 1}}
-    blocks = [{"block": name, "settings": settings, "style": {}} for name, settings in
-              (("dataset", dataset), ("model", model))]  # fmt: skip
-    flow = {"name": "films", "schema": "v1", "tolerations": {}, "settings": {}, "blocks": blocks}
-    return {"kind": "Run", "spec": {"flow": flow}}
-
-
-def records(run: RunDirectory) -> list[Record]:
-    return read_records(run.path(layout.RECORDS))
-
-
 def test_every_film_is_a_sample_with_its_length_and_rate(run: RunDirectory) -> None:
-    found = records(run)
+    found = records_of(run)
     assert len(found) == TRAIN + VALIDATION
     assert {record.frames for record in found} == set(FRAMES)
     assert {(record.width, record.height, record.frame_rate) for record in found} == {(64, 64, RATE)}
@@ -103,21 +69,15 @@ def test_films_are_trained_and_their_tokens_are_known_before_one_is_opened(run: 
 
 
 def test_the_estimate_has_known_their_tokens(run: RunDirectory) -> None:
-    encoder, images, resolved = encoder_of(run)
-    real = sorted(
-        encoder.encode(resolved.system_prompt, record.prompt, images.load_all(record), record.target).length
-        for record in records(run)
-        if record.split == "train"
-    )
-    expected = json.loads(run.store.read(layout.RESOLUTION))["estimate"]["lengths"]
+    real, expected = sorted(trained_lengths(run)), foretold_lengths(run)
     assert expected["exact"]
     assert (expected["tokens"]["least"], expected["tokens"]["most"]) == (real[0], real[-1])
     assert expected["tokens"]["mean"] == pytest.approx(sum(real) / len(real), abs=0.1)
 
 
 def test_a_film_is_shown_by_as_many_frames_as_the_processor_says_each_with_its_second(run: RunDirectory) -> None:
-    encoder, images, resolved = encoder_of(run)
-    for record in records(run):
+    encoder, images, resolved = reading_of(run)
+    for record in records_of(run):
         encoded = encoder.encode(resolved.system_prompt, record.prompt, images.load_all(record), record.target)
         [vision] = encoded.vision
         frames = max(4, int(record.frames / RATE * 2))
@@ -135,9 +95,9 @@ def test_what_a_film_shows_decides_the_prediction(run: RunDirectory) -> None:
     from airtune.catalog.registry import entry
     from airtune.modeling.loading import load_model
 
-    encoder, images, resolved = encoder_of(run)
+    encoder, images, resolved = reading_of(run)
     model = load_model(TINY, resolved, entry=entry("qwen3vl"), for_training=False, device=torch.device("cpu"))
-    first, other = [record for record in records(run) if record.frames == FRAMES[0]][:2]
+    first, other = [record for record in records_of(run) if record.frames == FRAMES[0]][:2]
     with torch.no_grad():
         logits = [
             model(**encoder.collate([encoder.encode("", "What?", images.load_all(each))], padding="right")).logits[
@@ -154,15 +114,3 @@ def test_every_film_is_answered_and_scored(run: RunDirectory) -> None:
     rows = [json.loads(row) for row in run.store.read(layout.PREDICTIONS).splitlines()]
     assert sum(row["model"] == "tuned" for row in rows) == VALIDATION
     assert all(row["tokens"] >= 1 for row in rows)
-
-
-def encoder_of(run: RunDirectory) -> tuple[Any, Any, Any]:
-    from airtune.datasets.images import Images
-    from airtune.modeling.encoding import Encoder
-    from airtune.modeling.loading import load_processor
-    from airtune.runspec.resolved import Resolution
-
-    resolved = Resolution.from_json(run.store.read(layout.RESOLUTION)).run
-    processor = load_processor(TINY, resolved)
-    images = Images(run.read_json(layout.FACTS)["root_uri"])
-    return Encoder(processor, {processor.tokenizer.eos_token_id}), images, resolved
