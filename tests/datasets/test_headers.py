@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from headers import png_of
 from heic import heic_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,12 +26,6 @@ def encoded(kind: str, size: tuple[int, int] = (640, 480), **options: Any) -> by
     buffer = io.BytesIO()
     noise.save(buffer, kind, **options)
     return buffer.getvalue()
-
-
-def png_of(width: int, height: int) -> bytes:
-    """The first bytes of a PNG that claims to be so large."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\1\0IDAT" + bytes(90)
 
 
 def turned(kind: str) -> bytes:

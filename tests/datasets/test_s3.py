@@ -5,17 +5,25 @@ from __future__ import annotations
 import json
 import secrets
 import tarfile
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from headers import png_of
+from PIL import Image
 
-from airtune.datasets.images import Images
+from airtune.datasets.draft import Reject
+from airtune.datasets.headers import HEAD
+from airtune.datasets.images import LARGE, Images
+from airtune.datasets.inspection import inspect
 from airtune.datasets.record import read_records
 from airtune.datasets.source import Source
 from airtune.datasets.stage import validate
 from airtune.errors import DataError
 from airtune.stores import layout
 from airtune.stores.opening import open_store
+from airtune.stores.s3_client import s3_client
 
 from .conftest import NewRun, ViFolder
 
@@ -77,6 +85,55 @@ def test_an_object_that_was_deleted_or_changed_since_is_named(
     assert f"{gone}: the image is gone" in str(caught.value)
     assert f"{other}: the file is not the one that was validated" in str(caught.value)
     assert "2 of 29 images" in str(caught.value)
+
+
+@pytest.fixture
+def asked(s3_environment: S3Server) -> Iterator[list[str]]:
+    """What was asked of the server: each GET with its range."""
+    seen: list[str] = []
+
+    def note(params: dict[str, Any], **_: Any) -> None:
+        seen.append(params["headers"].get("Range", "all"))
+
+    events = s3_client().meta.events
+    events.register("before-call.s3.GetObject", note)
+    yield seen
+    events.unregister("before-call.s3.GetObject", note)
+
+
+def test_what_has_not_changed_is_not_fetched_again(uri: str, asked: list[str], tmp_path: Path) -> None:
+    keys = [info.key for info in open_store(uri).list() if info.key.endswith(".png")]
+    first = inspect(Images(uri), keys)
+    assert len(asked) == len(keys) == 30
+    asked.clear()
+    elsewhere = Images(uri, cache=tmp_path / "no copies")
+    assert [str(content) for content in inspect(elsewhere, keys).values()] == [str(each) for each in first.values()]
+    assert asked == []
+    open_store(uri).write(keys[5], open_store(uri).read(keys[6]))
+    asked.clear()
+    assert inspect(Images(uri), keys)[keys[5]] == first[keys[6]]
+    assert len(asked) == 1
+
+
+def test_of_a_header_no_more_is_fetched_than_its_first_bytes(uri: str, asked: list[str], tmp_path: Path) -> None:
+    noise = Image.effect_noise((900, 700), 90).convert("RGB")
+    noise.save(tmp_path / "large.png")
+    assert (tmp_path / "large.png").stat().st_size > 10 * HEAD
+    store = open_store(uri)
+    store.upload_file(tmp_path / "large.png", "large.png")
+    store.write("bomb.png", png_of(60_000, 60_000) + bytes(LARGE))
+    store.write("page.png", b"<html>" + b" " * LARGE)
+    images = Images(uri)
+    assert images.remote
+    assert images.header("large.png").stored_size == (900, 700)
+    assert asked == [f"bytes=0-{HEAD - 1}"]
+    asked.clear()
+    found = inspect(images, ["bomb.png", "page.png"])
+    assert [content.reason for content in found.values() if isinstance(content, Reject)] == [
+        "image-too-large",
+        "image-unreadable",
+    ]
+    assert set(asked) == {f"bytes=0-{HEAD - 1}"}
 
 
 def test_a_prefix_that_holds_nothing_and_an_object_that_is_no_folder_are_bad_data(s3_environment: S3Server) -> None:

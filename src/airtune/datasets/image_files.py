@@ -15,7 +15,7 @@ from typing import Any, Final
 from airtune.datasets.decoding import LARGEST_FILE, UnusableImageError
 from airtune.datasets.image_cache import ImageCache
 from airtune.errors import Problem, SettingsError
-from airtune.stores.base import MissingError, Store, check_key
+from airtune.stores.base import MissingError, ObjectInfo, Store, check_key
 from airtune.stores.hashing import sha256_of_file
 from airtune.stores.opening import open_store
 
@@ -33,6 +33,9 @@ class ImageFiles(ABC):
 
     readers: int
     """How many threads to read and decode in: the codecs and the network both leave Python's lock alone."""
+
+    remote: bool
+    """Whether files have to be fetched over a network."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -56,6 +59,10 @@ class ImageFiles(ABC):
         Returns:
             Nothing of a file that cannot be used, or was changed so lately that it might be changed again unseen.
         """
+
+    @abstractmethod
+    def bytes_to_fetch(self, key: str) -> int:
+        """How large an object of a bucket is, as its listing says; 0 of a file, and of what is not there."""
 
     @abstractmethod
     def listed(self) -> Collection[str] | None:
@@ -85,6 +92,7 @@ class FolderFiles(ImageFiles):
     """Files in a folder; links may lead about in it, but not out of it."""
 
     readers = min(8, (os.cpu_count() or 2) + 2)
+    remote = False
 
     def __init__(self, uri: str, root: Path) -> None:
         super().__init__(uri)
@@ -128,6 +136,10 @@ class FolderFiles(ImageFiles):
         """See :class:`ImageFiles`; made of sizes, times and numbers of the files."""
         lately = time.time_ns() - _SETTLED_NS
         return {key: version for key in keys if (version := self._version(key, lately)) is not None}
+
+    def bytes_to_fetch(self, key: str) -> int:  # noqa: ARG002
+        """See :class:`ImageFiles`."""
+        return 0
 
     def listed(self) -> Collection[str] | None:
         """See :class:`ImageFiles`."""
@@ -178,6 +190,7 @@ class BucketFiles(ImageFiles):
     """Objects of S3; what was fetched whole is kept in a cache under the sha256 of its content."""
 
     readers = 16
+    remote = True
 
     def __init__(self, uri: str, cache: ImageCache) -> None:
         super().__init__(uri)
@@ -192,8 +205,8 @@ class BucketFiles(ImageFiles):
         return open_store(self.uri)
 
     @functools.cached_property
-    def _listed(self) -> dict[str, str]:
-        return {info.key: f"{info.version}-{info.size:x}" for info in self._store.list()}
+    def _listed(self) -> dict[str, ObjectInfo]:
+        return {info.key: info for info in self._store.list()}
 
     def read(self, key: str, digest: str | None) -> bytes:
         """See :class:`ImageFiles`; one request, of an object that is not in the cache."""
@@ -234,7 +247,12 @@ class BucketFiles(ImageFiles):
 
     def versions(self, keys: Sequence[str]) -> dict[str, str]:
         """See :class:`ImageFiles`; made of the objects' ETags."""
-        return {key: self._listed[key] for key in keys if key in self._listed}
+        found = ((key, self._listed[key]) for key in keys if key in self._listed)
+        return {key: f"{info.version}-{info.size:x}" for key, info in found}
+
+    def bytes_to_fetch(self, key: str) -> int:
+        """See :class:`ImageFiles`."""
+        return self._listed[key].size if key in self._listed else 0
 
     def listed(self) -> Collection[str] | None:
         """See :class:`ImageFiles`."""

@@ -25,6 +25,9 @@ from airtune.stores.opening import local_path
 _HEADS: Final = (HEAD, 16 * HEAD, LARGEST_FILE + 1)
 """Bytes that are asked for to see a header, one after the other."""
 
+LARGE: Final = 2 * 1024 * 1024
+"""Bytes of an object, above which its header is asked for before the rest."""
+
 _MOST_NAMED: Final = 20
 
 
@@ -61,7 +64,7 @@ class Images:
     @property
     def remote(self) -> bool:
         """Whether they have to be fetched."""
-        return isinstance(self._files, BucketFiles)
+        return self._files.remote
 
     def path(self, key: str, digest: str | None = None) -> Path:
         """A local file with the image's content (an S3 object is downloaded once).
@@ -124,8 +127,20 @@ class Images:
                 return header
         raise self._files.too_large(key)
 
+    def refuse_early(self, key: str) -> None:
+        """Look at the header of a large S3 object, before it is fetched whole; other files are read at once.
+
+        Raises:
+            UnusableImageError: as :meth:`header`.
+        """
+        if self._files.bytes_to_fetch(key) > LARGE:
+            self.header(key)
+
     def versions(self, keys: Sequence[str]) -> dict[str, str]:
-        """What changes whenever a file does, see :meth:`airtune.datasets.image_files.ImageFiles.versions`."""
+        """What changes whenever a file does, see :meth:`airtune.datasets.image_files.ImageFiles.versions`.
+
+        A bucket is listed once; another object of this class lists it anew.
+        """
         return self._files.versions(keys)
 
     def load_all(self, record: Record) -> list[Any]:

@@ -166,6 +166,7 @@ def _look_at(images: Images, file: _File, known: KnownImages) -> _Found:
             digest = sha256_of_file(path)
             before = known.content(digest)
             return _Found(file, digest, before or look(path, name=file.key), before is None)
+        images.refuse_early(file.key)
         data = images.read(file.key)
         digest = hashlib.sha256(data).hexdigest()
         before = known.content(digest)

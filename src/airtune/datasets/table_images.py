@@ -25,6 +25,7 @@ class FilesAndCells(ImageFiles):
     def __init__(self, files: ImageFiles, tables: Tables, cache: ImageCache) -> None:
         super().__init__(files.uri)
         self.readers = files.readers
+        self.remote = files.remote
         self._files = files
         self._tables = tables
         self._cache = cache
@@ -60,6 +61,10 @@ class FilesAndCells(ImageFiles):
         files = {key: cell.file if (cell := cell_of(key)) is not None else key for key in keys}
         versions = self._files.versions(list(dict.fromkeys(files.values())))
         return {key: versions[file] for key, file in files.items() if file in versions}
+
+    def bytes_to_fetch(self, key: str) -> int:
+        """See :class:`ImageFiles`."""
+        return 0 if cell_of(key) is not None else self._files.bytes_to_fetch(key)
 
     def listed(self) -> Collection[str] | None:
         """See :class:`ImageFiles`; a cell is there as long as its table is."""

@@ -17,6 +17,7 @@ from typing import Any
 from airtune.errors import Problem, StoreError
 from airtune.stores.base import PRIVATE_PREFIX, FolderNames, MissingError, ObjectInfo, Store, check_key, join
 from airtune.stores.s3_client import PART_SIZE, bulk_client, endpoint_of, s3_client, transfer_config
+from airtune.stores.s3_listing import list_objects
 from airtune.stores.s3_retrying import Result, error_code, missing_bucket, persistently, status_of
 from airtune.stores.s3_transfers import ByteCounter, cause_of
 
@@ -244,19 +245,18 @@ class S3Store(Store):
 
     def _list_folder(self, folder: str) -> ObjectInfos:
         start = len(self.prefix) + 1 if self.prefix else 0
+
+        def ask(prefix: str, more: dict[str, str]) -> Any:
+            return self._call(prefix[start:].rstrip("/"), partial(self._page, folder=prefix, more=more))
+
         found = []
-        more: dict[str, str] = {}
-        while True:
-            page = self._call(folder[start:].rstrip("/"), partial(self._page, folder=folder, more=more))
-            self._bucket_seen = True
-            for entry in page.get("Contents", []):
-                key = entry["Key"][start:]
-                name = key.rsplit("/", 1)[-1]
-                if name and not name.startswith(PRIVATE_PREFIX):
-                    found.append(ObjectInfo(key, int(entry["Size"]), _etag(entry)))
-            if not page.get("IsTruncated"):
-                return sorted(found, key=lambda info: info.key.encode())
-            more = {"ContinuationToken": page["NextContinuationToken"]}
+        for entry in list_objects(ask, folder):
+            key = entry["Key"][start:]
+            name = key.rsplit("/", 1)[-1]
+            if name and not name.startswith(PRIVATE_PREFIX):
+                found.append(ObjectInfo(key, int(entry["Size"]), _etag(entry)))
+        self._bucket_seen = True
+        return sorted(found, key=lambda info: info.key.encode())
 
     def _page(self, client: Any, folder: str, more: dict[str, str]) -> Any:
         return client.list_objects_v2(Bucket=self.bucket, Prefix=folder, **more)

@@ -1,0 +1,74 @@
+"""Every object below a prefix, asked for folder by folder where there are many: S3 gives a thousand names an answer.
+
+Pages of one listing follow each other, each begun where the last one ended. Folders do not depend on each other, so
+several are listed at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any, Final
+
+Page = dict[str, Any]
+AskForPage = Callable[[str, dict[str, str]], Page]
+"""Asks for one page below a prefix, with further arguments of ``ListObjectsV2``."""
+
+_AT_A_TIME: Final = 16
+_MOST_FOLDERS: Final = 500
+"""Where a folder holds more, they are small, and a request for each would be more requests than pages."""
+
+
+def list_objects(ask: AskForPage, prefix: str) -> list[Any]:
+    """The entries (``Key``, ``Size``, ``ETag`` ...) of all objects whose keys begin with ``prefix``.
+
+    Args:
+        ask: repeats what fails, and raises what cannot be repeated.
+        prefix: ends with a slash, or is empty.
+
+    Returns:
+        They come in no certain order.
+    """
+    first = ask(prefix, {})
+    if not first.get("IsTruncated"):
+        return list(first.get("Contents", []))
+    found: list[Any] = []
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        todo: set[Future[tuple[list[Any], list[str]]]] = {pool.submit(_folder, ask, prefix, first)}
+        try:
+            while todo:
+                done, todo = wait(todo, return_when=FIRST_COMPLETED)
+                for future in done:
+                    entries, folders = future.result()
+                    found += entries
+                    todo |= {pool.submit(_folder, ask, folder, None) for folder in folders}
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return found
+
+
+def _folder(ask: AskForPage, prefix: str, first: Page | None) -> tuple[list[Any], list[str]]:
+    """What lies in a folder, and which folders in it are still to be listed."""
+    whole = first or ask(prefix, {})
+    if not whole.get("IsTruncated"):
+        return list(whole.get("Contents", [])), []
+    page = ask(prefix, {"Delimiter": "/"})
+    entries, folders = list(page.get("Contents", [])), [entry["Prefix"] for entry in page.get("CommonPrefixes", [])]
+    while page.get("IsTruncated"):
+        if len(folders) > _MOST_FOLDERS:
+            return _one_after_the_other(ask, prefix, whole), []
+        page = ask(prefix, {"Delimiter": "/", "ContinuationToken": page["NextContinuationToken"]})
+        entries += page.get("Contents", [])
+        folders += [entry["Prefix"] for entry in page.get("CommonPrefixes", [])]
+    if len(folders) > _MOST_FOLDERS:
+        return _one_after_the_other(ask, prefix, whole), []
+    return entries, folders
+
+
+def _one_after_the_other(ask: AskForPage, prefix: str, page: Page) -> list[Any]:
+    entries = list(page.get("Contents", []))
+    while page.get("IsTruncated"):
+        page = ask(prefix, {"ContinuationToken": page["NextContinuationToken"]})
+        entries += page.get("Contents", [])
+    return entries
