@@ -100,6 +100,11 @@ def test_what_is_neither_a_run_nor_a_dataset_is_said(
     assert "there is no run here" in capsys.readouterr().err
     assert main(["data", "diff", str(tmp_path / "none"), data]) in (64, 65)
     assert main(["data", "diff", f"{(home / 'store').as_uri()}/runs/none", data]) in (64, 65)
+    for nothing in ("://", "ftp://a/b", "s3://", "file:///", "", "a b"):
+        assert main(["data", "diff", nothing, data]) in (64, 65)
+    assert main(["data", "diff", data, data, "--report", str(home / "none" / "page.html")]) == 64
+    assert "lies in a folder that does not exist" in capsys.readouterr().err
+    assert main(["data", "diff", data, data, "--report", str(tmp_path)]) == 64
     assert "Traceback" not in capsys.readouterr().err
 
 

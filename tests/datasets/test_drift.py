@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from airtune.datasets.drift import Drift, Side, compare
 from airtune.datasets.fingerprint import fingerprint, sample_digest
@@ -222,3 +226,26 @@ def test_a_table_that_is_gone_or_broken_is_said(tmp_path: Path) -> None:
 def test_an_empty_side_gives_counts_and_no_statistics(drift: Compare) -> None:
     found = drift([], [vqa(1, "What?", "x")])
     assert (found.changes.added, found.changes.removed, found.properties) == (1, 0, ())
+
+
+samples = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from(["Q1", "Q2"]), st.sampled_from(["yes", "no"]), st.booleans()),
+    max_size=14,
+)
+
+
+@given(samples, samples)
+@settings(max_examples=60, deadline=None)
+def test_the_counts_close_whatever_is_in_both(one: list[tuple[int, str, str, bool]], two: list[Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, name) for name in ("one.parquet", "two.parquet")]
+        for path, rows in zip(paths, (one, two), strict=True):
+            write_records(path, [vqa(p, q, a, split="train" if side else "validation") for p, q, a, side in rows])
+        changes = sample_changes(*paths)
+        back = sample_changes(*reversed(paths))
+    assert changes.same + changes.changed + changes.removed == len(one)
+    assert changes.same + changes.changed + changes.added == len(two)
+    assert changes.moved <= changes.same == (Counter(r[:3] for r in one) & Counter(r[:3] for r in two)).total()
+    assert (changes.same, changes.added, changes.changed, changes.moved) == (
+        back.same, back.removed, back.changed, back.moved,
+    )  # fmt: skip

@@ -35,6 +35,18 @@ def uri_of(src: str) -> str:
     return src.rstrip("/") if "://" in src else Path(src).expanduser().absolute().as_uri()
 
 
+def check_report(path: Path | None) -> None:
+    """Says at once, and not after the work, where a report cannot be written.
+
+    Raises:
+        SettingsError: its folder does not exist, or it is a folder itself.
+    """
+    if path is None or (path.parent.is_dir() and not path.is_dir()):
+        return
+    message = "is a folder" if path.is_dir() else "lies in a folder that does not exist"
+    raise SettingsError(Problem("--report", message, value=str(path), fix="name a file in a folder that exists"))
+
+
 @app.command()
 def check(
     src: Src,
@@ -48,6 +60,7 @@ def check(
     """Checks a dataset as a run would: exit code 65 where it would be refused. Writes nothing but the report."""
     from airtune.datasets import check as checking
 
+    check_report(report)
     find_store()
     uri = uri_of(src)
     with tempfile.TemporaryDirectory(prefix="airtune-check-") as folder:

@@ -46,6 +46,7 @@ def diff(
     from airtune.datasets.report.drift_page import drift_page
     from airtune.stores import layout
 
+    data.check_report(report)
     find_store()
     runs = [_run(text) for text in (before, after)]
     known = task or next((run.read_json(layout.FACTS).get("task") for run in reversed(runs) if run is not None), None)
@@ -72,7 +73,7 @@ def _run(text: str) -> RunDirectory | None:
     from airtune.stores.run_directory import RunDirectory
 
     if "://" in text:
-        if text.rstrip("/").split("/")[-2] != layout.RUNS:
+        if text.rstrip("/").rpartition("/")[0].rpartition("/")[2] != layout.RUNS:
             return None
         try:
             return RunDirectory.open(text)
