@@ -133,6 +133,7 @@ BAD = [
     (document(), "no-object", "no box"),
     (document(box(bbox=[1, 2, 3])), "box-shape", "not [x, y, width, height]: [1, 2, 3]"),
     (document(box(bbox=None)), "box-shape", "null"),
+    (document(box(bbox=[1, 2, int("9" * 400), 3])), "box-shape", "too large"),
     (document(box(category=9)), "annotation-shape", "the class 9 is not among"),
     (document(box(category=None)), "annotation-shape", "no category_id"),
     (document({"id": 1, "image_id": 1}), "annotation-shape", "neither bbox nor caption"),

@@ -67,10 +67,14 @@ def sentence_of(names: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     """
     phrases = list(names)
     while True:
-        sentence = _BETWEEN.join(phrases)
-        repeated = [place for place, phrase in enumerate(phrases) if _occurs_twice(phrase, sentence)]
+        # As they are trained: cleaning may make two names alike.
+        cleaned = [_cleaned(phrase) for phrase in phrases]
+        sentence = _BETWEEN.join(cleaned)
+        repeated = [
+            place for place, phrase in enumerate(cleaned) if sentence.find(phrase, sentence.index(phrase) + 1) >= 0
+        ]
         if not repeated:
-            return sentence, tuple(phrases)
+            return _BETWEEN.join(phrases), tuple(phrases)
         for place in repeated:
             if phrases[place] != names[place]:
                 raise Reject("phrase-ambiguous", f"{short(names[place])} is part of another name: {short(sentence)}")
@@ -92,7 +96,6 @@ def names_of(phrases: Sequence[str], sentence: str) -> list[str]:
     return bare if made else list(phrases)
 
 
-def _occurs_twice(phrase: str, sentence: str) -> bool:
-    # As they are trained: cleaning may make two names alike.
-    phrase, sentence = clean(phrase)[0], clean(sentence)[0]
-    return sentence.find(phrase, sentence.index(phrase) + 1) >= 0
+@functools.lru_cache(maxsize=4096)
+def _cleaned(phrase: str) -> str:
+    return clean(phrase)[0]

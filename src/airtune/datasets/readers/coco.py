@@ -22,7 +22,6 @@ import re
 from collections.abc import Hashable, Iterator
 from typing import Any, ClassVar, Final, NamedTuple
 
-from airtune.datasets.boxes import is_number
 from airtune.datasets.draft import Draft, Outcome, Place, Reject, short, writable
 from airtune.datasets.readers import fields
 from airtune.datasets.readers.json_document import MalformedError, lists_of
@@ -40,6 +39,8 @@ NAME: Final = "coco"
 _LISTS: Final = re.compile(rb'"(?:images|annotations|categories)"\s*:\s*\[')
 _MARKS: Final = re.compile(rb'"(?:file_name|image_id|category_id|supercategory)"\s*:')
 _LOOKED_AT: Final = 20
+_EDGES: Final = 4
+_NUMBERS: Final = frozenset({int, float})
 _CAPTIONED: Final = {Task.FREEFORM: "caption", Task.GENERIC: "text"}
 
 
@@ -246,12 +247,18 @@ class _Document:
             self.categories[number] = _shape(f"the id {short(number)} is that of several categories")
 
     def _annotation(self, row: Any) -> None:
+        # There may be millions: what is as it should be takes the shortest way.
         self._annotations += 1
         image = _id(row, "image_id")
         if image is None:
             self.strays.append((self._annotations, _shape(f"an annotation without an image_id: {short(row)}")))
         elif "bbox" in row:
-            self._box(image, row)
+            self.has_boxes = True
+            if row.get("iscrowd"):
+                self.crowds += 1
+                self.objects.see(image)
+            else:
+                self._box(image, row["bbox"], _id(row, "category_id"))
         elif "caption" in row:
             self.captions.setdefault(image, []).append(row["caption"])
             self.objects.see(image)
@@ -259,24 +266,19 @@ class _Document:
             self.has_boxes = True
             self.objects.flaw(image, _shape(f"annotation {self._annotations} has neither bbox nor caption"))
 
-    def _box(self, image: Hashable, row: dict[str, Any]) -> None:
-        self.has_boxes = True
-        bbox, category = row["bbox"], _id(row, "category_id")
-        if row.get("iscrowd"):
-            self.crowds += 1
-            self.objects.see(image)
-        elif category is None:
+    def _box(self, image: Hashable, bbox: Any, category: Hashable | None) -> None:
+        if category is None:
             self.objects.flaw(image, _shape(f"annotation {self._annotations} has no category_id"))
-        elif type(bbox) is not list or len(bbox) != 4 or not all(map(is_number, bbox)):
-            self.objects.flaw(image, Reject("box-shape", f"bbox is not [x, y, width, height]: {short(bbox)}"))
-        else:
+        elif type(bbox) is list and len(bbox) == _EDGES and _NUMBERS.issuperset(map(type, bbox)):
             x, y, width, height = bbox
-            self.objects.add(image, category, (x, y, x + width, y + height))
+            self.objects.add(image, category, x, y, x + width, y + height)
+        else:
+            self.objects.flaw(image, Reject("box-shape", f"bbox is not [x, y, width, height]: {short(bbox)}"))
 
 
 def _id(row: Any, key: str) -> Hashable | None:
-    value = row.get(key) if isinstance(row, dict) else None
-    return value if isinstance(value, int | str) else None
+    value = row.get(key) if type(row) is dict else None
+    return value if type(value) is int or type(value) is str else None
 
 
 def _shape(message: str) -> Reject:

@@ -209,7 +209,7 @@ class _Table:
                 self.names[label] = class_name(label)
             except Reject as refusal:
                 self.names[label] = refusal
-        self.objects.add(name, label, edges)
+        self.objects.add(name, label, *edges)
         self._boxes += 1
         if self._boxes <= _DECIDING and max(map(abs, edges)) <= _LARGEST_FRACTION:
             self._fractions += 1

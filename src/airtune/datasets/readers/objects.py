@@ -7,7 +7,7 @@ box) and put in order once, at the end.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, Final
 
 from airtune.datasets.draft import Reject, short
@@ -37,10 +37,14 @@ class Objects:
         self._edges = array("d")
         self._flaws: dict[int, Reject] = {}
 
-    def add(self, image: Hashable, of: Hashable, edges: Sequence[float]) -> None:
-        """One box, ``xmin, ymin, xmax, ymax``."""
+    def add(self, image: Hashable, of: Hashable, left: float, top: float, right: float, bottom: float) -> None:
+        """One box."""
         images, classes = self._images, self._classes
-        self._edges.extend(edges)
+        try:
+            self._edges.extend(array("d", (left, top, right, bottom)))
+        except OverflowError:  # an integer of hundreds of digits
+            self.flaw(image, Reject("box-shape", "a number of a box is too large"))
+            return
         self._image.append(images.setdefault(image, len(images)))
         self._class.append(classes.setdefault(of, len(classes)))
 
@@ -59,12 +63,13 @@ class Objects:
         owners = np.frombuffer(self._image, dtype=np.int64) if self._image else np.empty(0, dtype=np.int64)
         order = np.argsort(owners, kind="stable")
         starts = np.searchsorted(owners[order], np.arange(len(self._images) + 1)).tolist()
+        edges = np.frombuffer(self._edges).reshape(-1, _EDGES) if self._edges else np.empty((0, _EDGES))
         names = list(self._classes)
         for number, image in enumerate(self._images):
+            rows = order[starts[number] : starts[number + 1]]
             boxes: dict[Hashable, list[list[float]]] = {}
-            for row in order[starts[number] : starts[number + 1]].tolist():
-                edges = self._edges[_EDGES * row : _EDGES * (row + 1)].tolist()
-                boxes.setdefault(names[self._class[row]], []).append(edges)
+            for row, box in zip(rows.tolist(), edges[rows].tolist(), strict=True):
+                boxes.setdefault(names[self._class[row]], []).append(box)
             yield image, Found(boxes, self._flaws.get(number))
 
 
