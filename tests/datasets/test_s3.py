@@ -13,6 +13,7 @@ import pytest
 from headers import png_of
 from PIL import Image
 
+from airtune.cli import main
 from airtune.datasets.draft import Reject
 from airtune.datasets.headers import HEAD
 from airtune.datasets.images import LARGE, Images
@@ -23,6 +24,7 @@ from airtune.datasets.stage import validate
 from airtune.errors import DataError
 from airtune.stores import layout
 from airtune.stores.opening import open_store
+from airtune.stores.run_directory import RunDirectory
 from airtune.stores.s3_client import s3_client
 
 from .conftest import NewRun, ViFolder
@@ -157,3 +159,22 @@ def test_an_archive_on_s3_reads_as_the_folder_that_it_holds(uri: str, folder: Vi
     assert remote.store.read(layout.RECORDS) == local.store.read(layout.RECORDS)
     records = read_records(remote.workspace / layout.RECORDS)
     assert Images(f"s3://airtune/{name}").verify(records) == len(records)
+
+
+def test_runs_in_s3_are_compared_with_each_other(
+    s3_environment: S3Server, folder: ViFolder, new_run: NewRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = f"s3://airtune/store-{secrets.token_hex(4)}"
+    document = new_run(folder.root.as_uri()).store.read(layout.REQUEST).decode()
+    folder.fill("dump", 30)
+    first, second = (RunDirectory.create(root, name, document) for name in ("first", "second"))
+    validate(first)
+    pointer = json.dumps({"run_id": "first"}).encode()
+    first.model_store(layout.model_folder_name("a <run>")).write(layout.CURRENT, pointer)
+    folder.fill("dump", 6, start=30)
+    validate(second)
+    drift = json.loads(second.store.read(layout.VALIDATION_DRIFT))
+    assert [drift["samples"][name] for name in ("same", "added", "removed", "changed")] == [30, 6, 0, 0]
+    capsys.readouterr()
+    assert main(["data", "diff", first.uri, second.uri, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == drift
