@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +23,7 @@ from airtune.datasets.inspection import ImageFacts, Inspected, inspect
 from airtune.datasets.leakage import Leaks, leaks_of
 from airtune.datasets.progress import Meter, Say
 from airtune.datasets.readers.formats import Reader, reader_for
-from airtune.datasets.reading import read_samples
+from airtune.datasets.reading import is_large, read_samples
 from airtune.datasets.report.page import Shown, report
 from airtune.datasets.source import Source
 from airtune.datasets.spool import Spool
@@ -164,7 +165,7 @@ def check(asked: Asked, folder: Path, tell: Say) -> Checked:
         NotPermittedError: the store or the platform forbids the dataset.
         StoreError: the store failed.
     """
-    expectations = Expectations(suite_for(asked.task, asked.expectations))
+    suite = suite_for(asked.task, asked.expectations)
     tell(f"dataset {asked.uri}")
     source = Source.open(asked.uri)
     name, reader = reader_for(source, asked.format)
@@ -172,8 +173,13 @@ def check(asked: Asked, folder: Path, tell: Say) -> Checked:
     (folder / "spool").mkdir()
     spool = Spool(folder / "spool", files)
     images = Images(asked.uri)
-    with Crew() as crew:
+    with Crew() as crew, ThreadPoolExecutor(1) as beside:
+        # Great Expectations takes seconds to import: time that this process has while others read.
+        built = beside.submit(Expectations, suite)
+        if not is_large(source):
+            built.result()
         read_samples(source, reader, asked.task, spool, crew, Meter("samples read", tell))
+        expectations = built.result()
         tell(f"format {name}: {len(source.keys):,} files, {spool.samples:,} samples")
         meter = Meter("videos looked at" if spool.videos else "images looked at", tell)
         inspected = inspect(images, spool.images, meter, videos=spool.videos, crew=crew)

@@ -31,6 +31,11 @@ class _Job:
     task: Task
 
 
+def is_large(source: Source) -> bool:
+    """Whether there is so much to read that several processes do it, where the format allows."""
+    return sum(size for key, size in source.keys.items() if key.lower().endswith(_READ_IN_PIECES)) >= WORTH_SPREADING
+
+
 def read_samples(source: Source, reader: Reader, task: Task, spool: Spool, crew: Crew, meter: Meter) -> None:
     """Fill a spool with everything that a reader finds.
 
@@ -42,8 +47,7 @@ def read_samples(source: Source, reader: Reader, task: Task, spool: Spool, crew:
         crew: who reads.
         meter: told how many samples there are.
     """
-    size = sum(size for key, size in source.keys.items() if key.lower().endswith(_READ_IN_PIECES))
-    if not isinstance(reader, Divisible) or size < WORTH_SPREADING:
+    if not isinstance(reader, Divisible) or not is_large(source):
         spool.fill(reader.read(task), meter)
         return
     path = spool.folder / "reader.pickle"
