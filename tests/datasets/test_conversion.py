@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from broken_datasets import SPECIMENS
 from detection_formats import SCENES, WRITERS
 from PIL import Image
 
@@ -183,3 +185,18 @@ def test_an_image_at_another_size_than_annotated_keeps_its_boxes(tmp_path: Path)
     for name in ("vi", "coco", "chat-jsonl"):
         to(tmp_path / "in", tmp_path / name, name)
         assert digests(tmp_path / name, Task.PHRASE_GROUNDING) == digests(tmp_path / "in", Task.PHRASE_GROUNDING)
+
+
+def test_images_out_of_an_archive_and_out_of_a_table_become_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRTUNE_HOME", str(tmp_path / "home"))
+    WRITERS["yolo"](tmp_path / "yolo", SCENES)
+    archive = Path(shutil.make_archive(str(tmp_path / "data"), "zip", tmp_path / "yolo"))
+    to(archive, tmp_path / "coco", "coco", link=True)
+    assert digests(tmp_path / "coco", Task.PHRASE_GROUNDING) == digests(tmp_path / "yolo", Task.PHRASE_GROUNDING)
+    table = SPECIMENS / "huggingface"
+    done = to(table, tmp_path / "vi", "vi")
+    task = Task(next(iter(done.samples)))
+    assert digests(tmp_path / "vi", task) == digests(table, task)
+    assert all(path.suffix in (".png", ".jpg") for path in (tmp_path / "vi").glob("*/images/*"))

@@ -103,6 +103,12 @@ def test_a_broken_line_costs_its_image_and_no_other(tmp_path: Path) -> None:
     assert drafts([second])[0].images == ("b.png",)
 
 
+def test_images_may_be_named_without_their_suffix(tmp_path: Path) -> None:
+    put(tmp_path, {"images/a.b.png": None, "x.csv": "ImageID,LabelName,XMin,XMax,YMin,YMax\na.b,cat,0.1,0.5,0.2,0.6\n"})
+    [draft] = drafts(read(tmp_path, "csv")[0])
+    assert (draft.images, boxes(draft)) == (("images/a.b.png",), {"cat": [[0.1, 0.2, 0.5, 0.6]]})
+
+
 def test_other_tables_are_passed_over_or_no_dataset(tmp_path: Path) -> None:
     put(tmp_path, {"a.png": None, "x.csv": "name,age\nx,1\n"})
     with pytest.raises(DataError):

@@ -151,9 +151,12 @@ def _tasks(name: str, reader: Reader, task: Task | None, uri: str) -> tuple[Task
 
 def _sides(reader: Reader, tasks: tuple[Task, ...]) -> Sides:
     """Where samples go: a dataset that brings no whole split gets none here either."""
-    delivered: set[Split | None] = {outcome.place.split for task in tasks for outcome in reader.read(task)}
-    if {"train", "validation"} <= delivered:
-        return {"train": "train", "validation": "validation", None: "train"}
+    delivered: set[Split | None] = set()
+    for task in tasks:
+        for outcome in reader.read(task):
+            delivered.add(outcome.place.split)
+            if {"train", "validation"} <= delivered:
+                return {"train": "train", "validation": "validation", None: "train"}
     if delivered == {"train"}:
         return {"train": "train"}
     return {"train": None, "validation": None, None: None}

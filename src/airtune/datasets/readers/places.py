@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -67,14 +67,21 @@ class ImageFolders:
         """The image of this name without its suffix, if there is one; the last of several in the alphabet's order."""
         return self._by_stem.get(stem)
 
-    def key(self, name: object, folders: Iterable[str]) -> str:
-        """The key of the image that an annotation calls ``name``, written with the slashes of any system.
+    def key(self, name: object, folders: Sequence[str]) -> str:
+        """The key of the image that an annotation calls ``name``.
+
+        The name may have the slashes of any system, and leave out the suffix.
 
         Raises:
             Reject: as :meth:`airtune.datasets.source.Source.image_key`.
         """
         if isinstance(name, str) and "\\" in name:
             name = name.replace("\\", "/")
+        if isinstance(name, str) and not is_image(name):
+            for folder in folders:
+                found = self.of_stem(f"{folder}/{name}" if folder else name)
+                if found is not None:
+                    return found
         return self._source.image_key(name, folders)
 
 

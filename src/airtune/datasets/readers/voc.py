@@ -106,8 +106,10 @@ class VocReader:
                 near = (key.rpartition("/")[0], place.split)
                 if near not in folders:
                     folders[near] = self._folders.of(key, place.split)
-                named = refused(root.findtext("filename"))
-                named = (self._image(root, key, folders[near]),)
+                # A file that names no image is named for it.
+                name = (root.findtext("filename") or "").strip() or PurePosixPath(key).stem
+                named = refused(name)
+                named = (self._folders.key(name, folders[near]),)
                 if task is not Task.PHRASE_GROUNDING:
                     raise Reject("other-task", f"an image with boxes has no sample for {task.value}")
                 size = fields.stated_size(_size(root))
@@ -116,17 +118,6 @@ class VocReader:
                 yield refusal.at(place, named)
                 continue
             yield Draft(place=place, images=named, prompt=None, truth=truth, annotated_size=size, units="pixel")
-
-    def _image(self, root: Element, key: str, folders: list[str]) -> str:
-        """The image's key: as the file names it, or, where it names none or leaves out the suffix, of the same stem."""
-        named = (root.findtext("filename") or "").strip()
-        stem = named or PurePosixPath(key).stem
-        if not is_image(stem):
-            for folder in folders:
-                found = self._folders.of_stem(f"{folder}/{stem}" if folder else stem)
-                if found is not None:
-                    return found
-        return self._folders.key(named or None, folders)
 
     def _sides(self) -> dict[str, Split | None]:
         files = _xml_files(self._source)
