@@ -114,12 +114,12 @@ def fewest_for_validation(images: int, ratio: float | None) -> int:
 
 
 def most_alike(images: int, ratio: float) -> int:
-    """How many near duplicates stay together: at most half of what validation is to have.
+    """How many near duplicates stay together: at most half of what validation is to have, but four in any case.
 
     A larger group would decide the size of validation by itself; a dataset of one scene before one camera would be one
     group.
     """
-    return max(2, int(images * ratio / 2))
+    return max(4, int(images * ratio / 2))
 
 
 def split_by_content(
