@@ -97,7 +97,8 @@ NONE: dict[str, Any] = {"sentence": "a1", "groundings": []}
     ("task", "changes", "description"),
     [
         (Task.VQA, {"id": "r0"}, "no two samples have one name"),
-        (Task.VQA, {"target": " \u3000\n"}, "every sample has an answer"),
+        (Task.VQA, {"target": "{}"}, "every sample has an answer"),
+        (Task.GENERIC, {"target": " \u3000\n"}, "every sample has an answer"),
         (Task.VQA, {"images": ()}, "every sample has at least one image"),
         (Task.VQA, {"image_digests": ("0",)}, "no image is in training and in validation"),
         (Task.VQA, {"width": 20}, "images are at least 28 pixels wide"),
@@ -127,7 +128,7 @@ def test_each_expectation_can_fail(task: Task, changes: dict[str, Any], descript
 
 def test_one_answer_to_everything_and_one_split_are_noticed(table: Table) -> None:
     records = [
-        dataclasses.replace(record, truth='{"answer":"x"}', split="train", id=f"{n}", replaced=3 * (n == 0))
+        dataclasses.replace(record, target='{"vqa":{"answer":"x"}}', split="train", id=f"{n}", replaced=3 * (n == 0))
         for n, record in enumerate(records_of(Task.VQA))
     ]
     failed = {check.description for check in checks_of(table(records), Task.VQA) if not check.passed}

@@ -157,7 +157,10 @@ def _characters(field: str) -> Callable[[Batch], Values]:
 def _words(texts: pa.Array) -> Values:
     import pyarrow.compute as pc
 
-    return pc.count_substring_regex(texts, r"[^\s\p{Z}]+")
+    trimmed = pc.utf8_trim_whitespace(texts)
+    # Splitting takes a third of the time of counting by a regular expression; of an empty text it makes one word.
+    counts = pc.list_value_length(pc.utf8_split_whitespace(trimmed))
+    return pc.if_else(pc.equal(pc.binary_length(trimmed), 0), 0, counts)
 
 
 def _as_is(field: str) -> Callable[[Batch], Values]:
@@ -197,26 +200,32 @@ def _frames(batch: Batch) -> Values:
 
 
 def _phrases(batch: Batch) -> Values:
-    import numpy as np
-
-    return np.fromiter((len(truth.get("groundings", ())) for truth in batch.truths), np.int32, len(batch))
+    return batch.groundings.phrases
 
 
 def _boxes(batch: Batch) -> Values:
-    import numpy as np
-
-    return np.fromiter(map(len, batch.boxes), np.int32, len(batch))
+    return batch.groundings.boxes
 
 
-def _areas(pick: Callable[[Iterable[int]], int]) -> Callable[[Batch], Values]:
+def _areas(pick: str) -> Callable[[Batch], Values]:
+    """Of each record the area of one of its boxes, as a share of the picture; not a number without boxes.
+
+    Args:
+        pick: which one: ``minimum`` or ``maximum``.
+    """
+
     def make(batch: Batch) -> Values:
         import numpy as np
 
-        shares = (
-            pick((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in boxes) / COORDINATE_RANGE**2 if boxes else np.nan
-            for boxes in batch.boxes
-        )
-        return np.fromiter(shares, np.float64, len(batch))
+        found = batch.groundings
+        edges = found.edges.astype(np.float64)
+        areas = (edges[:, 2] - edges[:, 0]) * (edges[:, 3] - edges[:, 1]) / COORDINATE_RANGE**2
+        picked = np.full(len(batch), np.nan)
+        have = found.boxes > 0
+        if have.any():
+            starts = (np.cumsum(found.boxes) - found.boxes)[have]
+            picked[have] = getattr(np, pick).reduceat(areas, starts)
+        return picked
 
     return make
 
@@ -277,8 +286,8 @@ COLUMNS: Final[dict[str, Column]] = {
     "frames": Column("of the video; none without one", ("frames", "video_digest"), _frames),
     "phrases": Column("located phrases", ("truth",), _phrases),
     "boxes": Column("boxes of all phrases", ("truth",), _boxes),
-    "smallest_box": Column("its share of the image, 0 to 1; none without boxes", ("truth",), _areas(min)),
-    "largest_box": Column("likewise", ("truth",), _areas(max)),
+    "smallest_box": Column("its share of the image, 0 to 1; none without boxes", ("truth",), _areas("minimum")),
+    "largest_box": Column("likewise", ("truth",), _areas("maximum")),
     "source_file": Column("key of the annotation file", ("source_file",), _as_is("source_file")),
     "source_line": Column("line in it", ("source_line",), _narrow("source_line")),
 }

@@ -47,25 +47,23 @@ class BoxList:
         boxes: list[Numbers] = []
         rows: list[Numbers] = []
         phrases: list[Numbers] = []
-        places: list[tuple[int, int]] = []
+        phrase_rows: list[Numbers] = []
+        places: list[Numbers] = []
         begin = 0
         for batch in map(Batch, batches):
-            counts = [len(found) for found in batch.boxes]
-            if any(counts):
-                boxes.append(np.array([box for found in batch.boxes for box in found], dtype=np.int16))
-                rows.append(np.repeat(np.arange(begin, begin + len(batch)), counts))
-                texts = []
-                for row, truth in enumerate(batch.truths, start=begin):
-                    for place, item in enumerate(truth.get("groundings", ())):
-                        texts.append(item["phrase"])
-                        places.append((row, place))
-                phrases.append(text_numbers(pa.array(texts, pa.string())))
+            found, here = batch.groundings, np.arange(begin, begin + len(batch))
+            if found.texts:
+                boxes.append(found.edges)
+                rows.append(np.repeat(here, found.boxes))
+                phrases.append(text_numbers(pa.array(found.texts, pa.string())))
+                phrase_rows.append(np.repeat(here, found.phrases))
+                starts = np.cumsum(found.phrases) - found.phrases
+                places.append(np.arange(len(found.texts)) - np.repeat(starts, found.phrases))
             begin += len(batch)
         if not boxes:
             none = np.zeros(0, dtype=np.int64)
             return cls(np.zeros((0, 4), dtype=np.int16), none, none, none, none)
-        where = np.array(places, dtype=np.int64)
-        return cls(np.concatenate(boxes), np.concatenate(rows), np.concatenate(phrases), where[:, 0], where[:, 1])
+        return cls(*(np.concatenate(parts) for parts in (boxes, rows, phrases, phrase_rows, places)))
 
     @property
     def sides(self) -> Numbers:
