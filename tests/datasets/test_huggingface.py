@@ -343,6 +343,28 @@ def test_a_refused_dataset_lists_its_columns(tmp_path: Path, new_run: NewRun) ->
         validate(new_run(root.as_uri()))
 
 
+def boxes(root: Path) -> list[list[list[float]]]:
+    return [draft.truth["groundings"][0]["boxes"] for draft in drafts(read(root, Task.PHRASE_GROUNDING))]
+
+
+def test_corners_are_told_by_boxes_that_would_leave_their_images(tmp_path: Path, pictures: list[Path]) -> None:
+    picture = {"bytes": pictures[0].read_bytes(), "path": None}  # 32 x 24
+    near, far = [1.0, 1.0, 5.0, 5.0], [20.0, 10.0, 30.0, 20.0]
+
+    def rows(*found: list[float]) -> list[dict[str, Any]]:
+        return [{"image": picture, "objects": {"bbox": [box], "category": ["a"]}} for box in found]
+
+    assert boxes(write(tmp_path / "corners", rows(near, far))) == [[near], [far]]
+    assert boxes(write(tmp_path / "sizes", rows(near, [20.0, 10.0, 8.0, 9.0]))) == [
+        [[1.0, 1.0, 6.0, 6.0]],
+        [[20.0, 10.0, 28.0, 19.0]],
+    ]
+    assert boxes(write(tmp_path / "nobody knows", rows(near))) == [[[1.0, 1.0, 6.0, 6.0]]]
+    reader = HuggingFaceReader(Source.open((tmp_path / "corners").as_uri()))
+    assert len(list(reader.read(Task.PHRASE_GROUNDING))) == 2
+    assert any("read as [xmin, ymin, xmax, ymax]" in note for note in reader.notes())
+
+
 FIRST = '{"file_name":"00.png","question":"Who?","answer":"I"}'
 THIRD = '{"file_name":"02.png","question":"a,b","answer":"c"}'
 

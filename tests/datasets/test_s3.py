@@ -9,19 +9,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 from headers import png_of
 from PIL import Image
 
 from airtune.cli import main
-from airtune.datasets.draft import Reject
+from airtune.datasets.decoding import UnusableImageError
+from airtune.datasets.draft import Draft, Reject
 from airtune.datasets.headers import HEAD
 from airtune.datasets.images import LARGE, Images
 from airtune.datasets.inspection import inspect
+from airtune.datasets.readers.huggingface import HuggingFaceReader
 from airtune.datasets.record import read_records
 from airtune.datasets.source import Source
 from airtune.datasets.stage import validate
 from airtune.errors import DataError
+from airtune.runspec.tasks import Task
 from airtune.stores import layout
 from airtune.stores.opening import open_store
 from airtune.stores.run_directory import RunDirectory
@@ -178,3 +183,23 @@ def test_runs_in_s3_are_compared_with_each_other(
     capsys.readouterr()
     assert main(["data", "diff", first.uri, second.uri, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == drift
+
+
+def test_pictures_in_tables_on_s3_are_read_by_their_cells(s3_environment: S3Server, tmp_path: Path) -> None:
+    pictures = [bytes([number]) * 99 for number in range(9)]
+    table = pa.table({"image": pictures, "question": ["Who?"] * 9, "answer": ["I"] * 9})
+    parquet.write_table(table, tmp_path / "train.parquet")
+    with pa.OSFile(str(tmp_path / "val.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    name = f"s3://airtune/tables-{secrets.token_hex(4)}"
+    for file in ("train.parquet", "val.arrow"):
+        open_store(name).upload_file(tmp_path / file, file)
+    drafts = [row for row in HuggingFaceReader(Source.open(name)).read(Task.VQA) if isinstance(row, Draft)]
+    assert len(drafts) == 18
+    images = Images(name)
+    assert [images.read(draft.images[0]) for draft in drafts] == pictures * 2
+    key = drafts[0].images[0]
+    assert images.versions([key, "gone.parquet#000001/image"]).keys() == {key}
+    open_store(name).delete("train.parquet")
+    with pytest.raises(UnusableImageError, match="no such"):
+        Images(name).read(key)

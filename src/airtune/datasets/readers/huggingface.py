@@ -8,8 +8,7 @@ row becomes
 * a question with its answer: of several answers the most frequent; a number among choices is the text it stands for,
   and the choices are asked with the question;
 * a caption, or each of several; the name of a class counts as one;
-* boxes with classes: ``objects`` with ``bbox``, ``[x, y, width, height]`` in pixels as the hub documents it, and
-  ``category``.
+* boxes with classes, see :mod:`airtune.datasets.readers.hub_objects`.
 
 Pictures in the cells of tables stay there, see :mod:`airtune.datasets.tables`.
 """
@@ -19,22 +18,29 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import Any, ClassVar, Final
 
+from airtune.datasets.decoding import UnusableImageError, upright_size
 from airtune.datasets.draft import Draft, Outcome, Place, Reject, SetAside, short
 from airtune.datasets.readers import fields
 from airtune.datasets.readers.columns import Columns, columns_for
 from airtune.datasets.readers.conversations import Conversations
 from airtune.datasets.readers.hub_files import SIDECARS, HubFiles, hub_files, is_table
-from airtune.datasets.readers.hub_objects import truth_of_objects
+from airtune.datasets.readers.hub_objects import hold_corners, truth_of_objects
 from airtune.datasets.readers.places import is_image
 from airtune.datasets.readers.table_rows import InTable, Rows, rows_of
 from airtune.datasets.record import Split
 from airtune.datasets.source import Source
+from airtune.datasets.table_cells import cell_of
+from airtune.datasets.tables import TableError
 from airtune.runspec.tasks import Task
 
 NAME: Final = "huggingface"
+
+_LOOKED_AT: Final = 200
+"""Rows of a file from which it is told how its boxes are written."""
 
 
 class HuggingFaceReader:
@@ -51,6 +57,7 @@ class HuggingFaceReader:
         self._conversations = Conversations(Task.GENERIC)
         self._unused: dict[str, tuple[str, ...]] = {}
         self._chosen = 0
+        self._corners: list[str] = []
 
     @classmethod
     def recognises(cls, source: Source) -> bool:
@@ -66,6 +73,11 @@ class HuggingFaceReader:
         notes = [*self._files.notes, *self._conversations.notes()]
         if self._chosen:
             notes.append(f"{self._chosen} questions have several answers that differ: the most frequent is trained")
+        if self._corners:
+            notes.append(
+                "boxes are read as [xmin, ymin, xmax, ymax]: as [x, y, width, height] they would leave their images, "
+                f"in {short(self._corners[:5])}"
+            )
         if self._unused:
             names = ", ".join(dict.fromkeys(name for unused in self._unused.values() for name in unused))
             notes.append(f"columns that are not used: {names[:300]}")
@@ -82,7 +94,7 @@ class HuggingFaceReader:
             DataError: the README names several configurations and none of them as the default.
         """
         self._conversations = Conversations(task)
-        self._unused, self._chosen = {}, 0
+        self._unused, self._chosen, self._corners = {}, 0, []
         for key, split in self._files.sides.items():
             try:
                 rows = rows_of(self._source, self._source.tables, key)
@@ -98,7 +110,15 @@ class HuggingFaceReader:
             self._unused[key] = columns.unused
         except Reject as refusal:
             columns = refusal
-        for line, row in rows.rows:
+        lines = rows.rows
+        corners = False
+        if isinstance(columns, Columns) and columns.shape == "objects":
+            first = list(islice(lines, _LOOKED_AT))
+            lines = chain(first, lines)
+            corners = self._hold_corners(columns, [row for _, row in first if isinstance(row, Mapping)])
+            if corners:
+                self._corners.append(key)
+        for line, row in lines:
             place = Place(file=key, line=line, split=split)
             if isinstance(row, Reject):
                 yield row.at(place)
@@ -107,10 +127,33 @@ class HuggingFaceReader:
             elif not isinstance(row, Mapping):
                 yield Reject("annotation-shape", f"the line is not an object: {short(row)}").at(place)
             else:
-                yield from self._row(task, place, columns, row, rows.classes)
+                yield from self._row(task, place, columns, row, rows.classes, corners=corners)
+
+    def _hold_corners(self, columns: Columns, rows: list[Mapping[str, Any]]) -> bool:
+        return hold_corners(
+            (row.get(columns.of), size) for row in rows if (size := self._size(row, columns.images)) is not None
+        )
+
+    def _size(self, row: Mapping[str, Any], images: tuple[str, ...]) -> tuple[int, int] | None:
+        """Width and height of a row's image, if they are written down or can be seen without looking for it."""
+        if _is_size(row):
+            return row["width"], row["height"]
+        cell = next((cell_of(name) for name in _shown(row, images) if isinstance(name, InTable)), None)
+        try:
+            picture = self._source.tables.open(cell.file).picture(cell) if cell is not None else None
+            return upright_size(picture, name="") if picture is not None else None
+        except (TableError, UnusableImageError):
+            return None
 
     def _row(
-        self, task: Task, place: Place, columns: Columns, row: Mapping[str, Any], classes: Mapping[str, list[str]]
+        self,
+        task: Task,
+        place: Place,
+        columns: Columns,
+        row: Mapping[str, Any],
+        classes: Mapping[str, list[str]],
+        *,
+        corners: bool,
     ) -> Iterator[Outcome]:
         shown = _shown(row, columns.images)
         value: dict[str, Any] = {"images": shown}
@@ -129,7 +172,7 @@ class HuggingFaceReader:
             if not images and task is not Task.GENERIC:
                 raise Reject("image-not-named", "the row has no image")
             if columns.shape == "objects":
-                truth = truth_of_objects(row.get(columns.of), classes.get(columns.of, []))
+                truth = truth_of_objects(row.get(columns.of), classes.get(columns.of, []), corners=corners)
                 size = fields.size(row) if _is_size(row) else None
                 yield Draft(
                     place=place, images=tuple(images), prompt=None, truth=truth, annotated_size=size, units="pixel"
