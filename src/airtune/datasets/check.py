@@ -212,7 +212,7 @@ def check(asked: Asked, folder: Path, tell: Say) -> Checked:
     facts = facts_of(
         assembly, inspected, findings.counts, root_uri=asked.uri, dataset_format=name, task=asked.task.value
     )
-    notes = [*_notes(reader, spool), *leaks.warnings, *findings.warnings]
+    notes = [*source.notes(), *_notes(reader, spool), *leaks.warnings, *findings.warnings]
     if nothing is not None:
         verdict = Verdict((nothing,), tuple(notes), ())
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import difflib
 import functools
+import os
 import unicodedata
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,8 +43,9 @@ class Source:
         keys: size in bytes of every file, by key relative to the root; what operating systems leave about is not in it.
     """
 
-    def __init__(self, uri: str, store: Store, keys: dict[str, int], top: str = "") -> None:
+    def __init__(self, uri: str, store: Store, keys: dict[str, int], top: str = "", odd: Iterable[str] = ()) -> None:
         self.uri = uri
+        self._odd = tuple(odd)
         self.keys = keys
         self._store_uri = store.uri
         self.__dict__["_store"] = store
@@ -80,14 +82,24 @@ class Source:
             _check_folder(path, uri)
         store = open_store(folder)
         try:
-            found = {info.key: info.size for info in store.list() if _is_content(info.key)}
+            found, odd = _contents(store)
         except MissingError as error:
             raise _no_dataset(uri, "does not exist") from error
         if not found:
             if path is None and "/" in uri.removeprefix("s3://") and _is_object(uri):
                 raise _no_dataset(uri, "is a file, not a folder", fix=_unpack(uri))
             raise _no_dataset(uri, "is an empty folder" if path is not None else "holds nothing (does it exist?)")
-        return cls(uri, store, found, f"{path.name}/" if path is not None and folder != uri else "")
+        if path is not None:
+            odd += _dangling(path)
+        return cls(uri, store, found, f"{path.name}/" if path is not None and folder != uri else "", odd)
+
+    def notes(self) -> list[str]:
+        """What lies there and cannot be read, in sentences."""
+        if not self._odd:
+            return []
+        some = ", ".join(sorted(self._odd)[:3]) + (" …" if len(self._odd) > 3 else "")
+        what = "links that lead nowhere, or names that no annotation could hold"
+        return [f"{len(self._odd)} entries are passed over ({what}): {some}"]
 
     @functools.cached_property
     def tables(self) -> Tables:
@@ -212,16 +224,37 @@ def _folded(name: str) -> str:
     return _composed(unquote(name)).casefold()
 
 
-def _is_content(key: str) -> bool:
+def _contents(store: Store) -> tuple[dict[str, int], list[str]]:
+    """Size by key of what lies in a store, and the names that no annotation could hold."""
+    found: dict[str, int] = {}
+    odd: list[str] = []
+    for info in store.list():
+        if _is_litter(info.key):
+            continue
+        try:
+            check_key(info.key)
+            info.key.encode("utf-8")
+        except (SettingsError, UnicodeEncodeError):
+            odd.append(short(info.key.encode("utf-8", errors="replace").decode()))
+        else:
+            found[info.key] = info.size
+    return found, odd
+
+
+def _is_litter(key: str) -> bool:
     parts = key.split("/")
-    if any(part in LITTER for part in parts) or parts[-1].startswith("._"):
-        return False
-    try:
-        check_key(key)
-        key.encode("utf-8")
-    except (SettingsError, UnicodeEncodeError):
-        return False  # a name that no annotation could hold
-    return True
+    return any(part in LITTER for part in parts) or parts[-1].startswith("._")
+
+
+def _dangling(root: Path) -> list[str]:
+    """Links below a folder that lead to no file: git-annex and the like leave them for what was not fetched."""
+    return [
+        short((Path(folder) / name).relative_to(root).as_posix().encode("utf-8", errors="replace").decode())
+        for folder, _, names in os.walk(root)
+        for name in names
+        if os.path.islink(f"{folder}/{name}") and not os.path.exists(f"{folder}/{name}")  # noqa: PTH110, PTH114
+        # (pathlib would make an object of every file)
+    ]
 
 
 def _check_folder(path: Path, uri: str) -> None:

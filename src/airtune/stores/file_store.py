@@ -188,6 +188,8 @@ def _info(path: Path, key: str) -> ObjectInfo | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
+        if error.errno == errno.ELOOP:  # a link that leads to itself leads to no file
+            return None
         raise StoreError(Problem(str(path), f"the file system failed: {error.strerror}")) from error
     if not path.is_file():
         return None
