@@ -147,7 +147,8 @@ def _opened(path: Path, name: str) -> Iterator[tuple[Any, Any]]:
             stream.thread_type = "AUTO"
             yield container, stream
     except (av.FFmpegError, ValueError, MemoryError, IndexError) as error:
-        raise _unusable("video-damaged", name, f"it cannot be decoded: {str(error)[:200]}") from error
+        words = getattr(error, "strerror", None) or str(error)  # the whole text of FFmpeg's errors names our own paths
+        raise _unusable("video-damaged", name, f"it cannot be decoded: {words[:200]}") from error
 
 
 def _quarter_turns(frame: Any, name: str) -> int:
