@@ -198,7 +198,6 @@ def check(asked: Asked, folder: Path, tell: Say) -> Checked:
         )
         shutil.rmtree(folder / "spool")
         finding = crew.begin(look_over, (assembly.records, asked.task), spread=len(assembly.records) >= WORTH_SPREADING)
-        leaks = leaks_of(assembly.records, near)
         nothing = empty_dataset(assembly, len(files), uri=asked.uri, task=asked.task)
         checks: list[Check] = []
         if nothing is None:
@@ -209,6 +208,7 @@ def check(asked: Asked, folder: Path, tell: Say) -> Checked:
                 data_docs=folder / DATA_DOCS if asked.data_docs else None,
             )
         findings = finding()
+    leaks = leaks_of(assembly.records, findings.counts.images, near)
     facts = facts_of(
         assembly, inspected, findings.counts, root_uri=asked.uri, dataset_format=name, task=asked.task.value
     )

@@ -6,7 +6,7 @@ A split made here has none (see :mod:`airtune.datasets.split`); one that was del
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -86,24 +86,18 @@ class Leaks:
         }
 
 
-def leaks_of(records: RecordTable, near: Iterable[Sequence[str]]) -> Leaks:
+def leaks_of(records: RecordTable, shown: Mapping[str, Set[str]], near: Iterable[Sequence[str]]) -> Leaks:
     """Find what is on both sides of a dataset's split.
 
     Args:
         records: all of them.
+        shown: by split the digests of all that its records show.
         near: groups of digests that are nearly the same picture, see :mod:`airtune.datasets.duplicates`.
     """
-    import pyarrow.compute as pc
-
-    sides: dict[str, set[str]] = {split: set() for split in SPLITS}
-    for batch in records.batches(("split", "image_digests", "video_digest")):
-        for split, side in sides.items():
-            rows = batch.filter(pc.equal(batch["split"], split))
-            side.update(rows["image_digests"].flatten().unique().to_pylist())
-            side.update(rows["video_digest"].drop_null().unique().to_pylist())
-    suspects = set.intersection(*sides.values())
+    train, validation = (shown[split] for split in SPLITS)
+    suspects = set(train & validation)
     for group in near:
-        if all(any(digest in side for digest in group) for side in sides.values()):
+        if not (train.isdisjoint(group) or validation.isdisjoint(group)):
             suspects.update(group)
     return leaks_between(_shown(records, suspects), near) if suspects else Leaks()
 
