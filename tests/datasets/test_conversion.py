@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from broken_datasets import SPECIMENS
 from detection_formats import SCENES, WRITERS
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from airtune.datasets import conversion
@@ -200,3 +202,42 @@ def test_images_out_of_an_archive_and_out_of_a_table_become_files(
     task = Task(next(iter(done.samples)))
     assert digests(tmp_path / "vi", task) == digests(table, task)
     assert all(path.suffix in (".png", ".jpg") for path in (tmp_path / "vi").glob("*/images/*"))
+
+
+LETTERS = st.characters(exclude_categories=["Cs"]) | st.sampled_from("\"\\\n\t,'<>|{}\u2028\x85\ufeff")
+WORDS = st.text(LETTERS, min_size=1, max_size=12)
+ANSWERS = ['{"vqa":{"answer":"x"}}', '{"freeform":{"caption":"x"}}']
+TEXTS = WORDS | st.sampled_from(["<image>", "<|im_end|>", " a ", *ANSWERS])
+EDGES = st.lists(st.integers(0, 64), min_size=2, max_size=2, unique=True).map(sorted)
+BOXES = st.tuples(EDGES, EDGES).map(lambda both: [both[0][0] / 64, both[1][0] / 48, both[0][1] / 64, both[1][1] / 48])
+CONTENTS = (
+    st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=3).map(lambda pairs: vqa(*pairs))
+    | TEXTS.map(lambda text: {"type": "Freeform", "text": text})
+    | st.tuples(TEXTS, TEXTS, st.lists(BOXES, min_size=1, max_size=3)).map(
+        lambda parts: grounding(f"{parts[0]} and {parts[1]}", (parts[1], parts[2]), (parts[0], parts[2][:1]))
+    )
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(CONTENTS, min_size=1, max_size=4))
+def test_whatever_stands_in_a_vi_export_goes_through_vi_and_chat(
+    tmp_path_factory: pytest.TempPathFactory, contents: list[dict[str, Any]]
+) -> None:
+    root = tmp_path_factory.mktemp("any")
+    folder = ViFolder(root / "in")
+    folder.image("dump", "a.png")
+    folder.annotate("dump", "a.jsonl", *(line_of("a.png", content) for content in contents))
+    for name, tasks in (("vi", TASKS), *(("chat-jsonl", (task,)) for task in TASKS)):
+        before = digests(folder.root, *tasks)
+        target = root / f"{name}-{len(tasks)}-{tasks[0].value}"
+        try:
+            done = to(folder.root, target, name, task=tasks[0] if len(tasks) == 1 else None)
+        except DataError:  # not one sample can be written
+            assert not before or name != "vi"
+            continue
+        after = digests(target, *tasks)
+        if name == "vi":
+            assert after == before
+        assert not [row for row in after if row not in before]
+        assert len(after) >= len(before) - done.left.get("not-representable", 0)
