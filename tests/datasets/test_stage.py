@@ -373,3 +373,20 @@ def test_the_longest_sample_is_named_with_its_place(folder: ViFolder, new_run: N
     record = next(each for each in read_records(run.workspace / layout.RECORDS) if each.id == longest["id"])
     assert longest["source_file"] == record.source_file == "dump/annotations/long.jsonl"
     assert longest["characters"] == len(record.prompt) + len(record.target)
+
+
+def test_a_validation_whose_answers_are_unlike_those_of_training_is_named(folder: ViFolder, new_run: NewRun) -> None:
+    for index in range(60):
+        folder.sample("training", f"t{index}", vqa(("What?", "cat" if index % 2 else "dog")))
+    for index in range(30):
+        folder.sample("validation", f"v{index}", vqa(("What?", "dog")))
+    run = new_run(folder.root.as_uri())
+    validate(run)
+    unlike = facts_of(run)["validation_unlike_training"]
+    assert (unlike["level"], unlike["answer"], unlike["train"], unlike["validation"]) == ("much", "dog", 0.5, 1.0)
+    warnings = run.read_json(layout.VALIDATION_RESULT)["warnings"]
+    assert any('"dog" is 50.0% of training and 100.0% of validation' in line for line in warnings)
+    for index in range(30):
+        folder.sample("validation", f"w{index}", vqa(("What?", "cat")))
+    validate(run)
+    assert facts_of(run)["validation_unlike_training"] is None

@@ -9,6 +9,7 @@ from airtune.datasets.fingerprint import fingerprint_of
 from airtune.datasets.record import SPLITS
 from airtune.datasets.record_batch import Batch, text_numbers
 from airtune.datasets.record_table import RecordTable
+from airtune.datasets.shift import REST, UNCOUNTED, level_of, shift_of_categories
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 CHANGED: Final = ("replaced", "escaped", "repeated_boxes")
 """Columns that count what was changed in a sample."""
+
+_TOLD_APART: Final = 1000
+"""Answers, the most frequent, whose shares in training and in validation are compared each by itself."""
 
 _OF_LONGEST: Final = ("id", "split", "source_file", "source_line")
 _READ: Final = ("images", "image_digests", "video_digest", "prompt", "target", "truth", *_OF_LONGEST, *CHANGED)
@@ -34,6 +38,7 @@ class Counts:
         distinct_answers: how many there are; None without any, as for phrase-grounding.
         majority_answer: the most frequent in training (of several the first by the alphabet), or None.
         majority_validates: how many samples of validation have that answer.
+        unlike: how the answers of validation differ from those of training, where they do; None otherwise.
         fingerprint: of all samples, see :mod:`airtune.datasets.fingerprint`.
         evaluation_set_digest: the same of the validation split.
     """
@@ -55,6 +60,7 @@ class Counts:
             self._add(batch, answers)
         self.distinct_answers = answers.distinct()
         self.majority_answer, self.majority_validates = answers.majority()
+        self.unlike = answers.unlike()
         self.fingerprint = fingerprint_of(batch["digest"] for batch in records.batches(["digest"]))
         self.evaluation_set_digest = fingerprint_of(
             batch["digest"] for batch in records.batches(["digest"], "validation")
@@ -125,14 +131,49 @@ class _Answers:
         found = self._first_text(numbers[counts == counts.max()])
         return found, int((self._all("validation") == text_numbers(pa.array([found]))[0]).sum())
 
-    def _first_text(self, numbers: np.ndarray[Any, Any]) -> str:
-        """The first by the alphabet of the answers in training that have one of these numbers."""
+    def unlike(self) -> dict[str, Any] | None:
+        """How the answers of validation differ from those of training; None where they do not, by any weight.
+
+        Returns:
+            ``level`` (``some`` or ``much``), ``psi``, ``test``, ``statistic``, ``p_value`` as in
+            :class:`airtune.datasets.shift.Shift`; ``answer``, the one whose share differs most, and its shares in
+            ``train`` and in ``validation``.
+        """
+        import numpy as np
+
+        train, validation = (self._all(split) for split in SPLITS)
+        numbers, which = np.unique(np.concatenate([train, validation]), return_inverse=True)
+        often = np.argsort(-np.bincount(which, minlength=1), kind="stable")[:_TOLD_APART]
+        counts = []
+        for side in (which[: len(train)], which[len(train) :]):
+            of_side = np.bincount(side, minlength=len(numbers))
+            counts.append({str(numbers[index]): int(of_side[index]) for index in often[: len(numbers)]})
+            counts[-1][UNCOUNTED] = len(side) - sum(counts[-1].values())
+        shift = shift_of_categories(*counts)
+        if shift is None or (level := level_of(shift.psi, shift.p_value)) == "none":
+            return None
+        named = [each for each in shift.bins if each.label != REST]
+        moved = max(named, key=lambda each: (abs(each.after - each.before), each.after))
+        split = "train" if moved.before else "validation"
+        return {
+            "level": level,
+            "psi": round(shift.psi, 4),
+            "test": shift.test,
+            "statistic": round(shift.statistic, 4),
+            "p_value": shift.p_value,
+            "answer": self._first_text(np.array([int(moved.label)]), split),
+            "train": round(moved.before, 6),
+            "validation": round(moved.after, 6),
+        }
+
+    def _first_text(self, numbers: np.ndarray[Any, Any], split: str = "train") -> str:
+        """The first by the alphabet of the answers of a split that have one of these numbers."""
         import numpy as np
         import pyarrow as pa
         import pyarrow.compute as pc
 
         found: list[str] = []
-        for records in self._records.batches(["truth"], "train"):
+        for records in self._records.batches(["truth"], split):
             answers = Batch(records).answers.drop_null()
             least = pc.min(answers.filter(pa.array(np.isin(text_numbers(answers), numbers)))).as_py()
             if least is not None:

@@ -32,6 +32,7 @@ def facts_of(
     ``source_line``; None without samples);
     ``distinct_answers``, ``majority_answer`` (most frequent in training), ``majority_answer_share`` (of the
     validation samples: what always giving that answer would score), these three None for phrase-grounding;
+    ``validation_unlike_training`` (see :attr:`airtune.datasets.counting.Counts.unlike`);
     ``answers_replaced`` (answers with characters that had to be replaced) and ``characters_replaced`` (in them all);
     ``control_tokens_escaped`` and ``boxes_repeated`` (``times``, and in how many ``samples``);
     ``image_changes`` (how many images needed what); ``fingerprint``; ``evaluation_set_digest``.
@@ -69,6 +70,7 @@ def facts_of(
         "distinct_answers": counted.distinct_answers,
         "majority_answer": majority,
         "majority_answer_share": share,
+        "validation_unlike_training": counted.unlike,
         "answers_replaced": counted.changed["replaced"]["samples"],
         "characters_replaced": counted.changed["replaced"]["times"],
         "control_tokens_escaped": counted.changed["escaped"],

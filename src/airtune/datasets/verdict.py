@@ -187,6 +187,11 @@ def _warnings(assembly: Assembly, facts: Mapping[str, Any], checks: Sequence[Che
         warnings.append(
             f"{assembly.scaled} samples have an image at another size than annotated, of the same shape: used as it is"
         )
+    if (unlike := facts["validation_unlike_training"]) is not None and unlike["level"] == "much":
+        warnings.append(
+            f"the answers of validation are unlike those of training: {short(unlike['answer'])} is "
+            f"{unlike['train']:.1%} of training and {unlike['validation']:.1%} of validation"
+        )
     warnings += notes
     warnings += [
         f"not so: {check.description} ({check.observed})"
