@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from airtune.cli import main
+from airtune.configs import configs_root
 
 
 @pytest.fixture(autouse=True)
@@ -88,3 +89,21 @@ def test_a_dataset_that_is_for_nothing_says_so(data: Path, capsys: pytest.Captur
     assert main(["data", "check", str(data)]) == 65
     assert "name its --task" in capsys.readouterr().err
     assert main(["data", "check", str(data.parent / "nowhere")]) == 65
+
+
+def test_a_suite_and_a_model_can_be_tried_without_a_run(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kwargs = {"column": "width", "max_value": 39}
+    narrow = {"type": "expect_column_values_to_be_between", "kwargs": kwargs, "description": "images are narrow"}
+    suite = data.parent / "suite.json"
+    suite.write_text(json.dumps({"name": "own", "expectations": [narrow]}))
+    page = data.parent / "page.html"
+    options = ["--expectations", str(suite), "--model", str(configs_root() / "demo/tiny-vlm"), "--report", str(page)]
+    assert main(["data", "check", str(data), *options, "--json"]) == 65
+    found = json.loads(capsys.readouterr().out)
+    assert [problem["message"] for problem in found["problems"]] == [
+        "not so: images are narrow; 24 of 24 (100.0 %): 40"
+    ]
+    assert "Length of the trained answer in tokens" in page.read_text()
+    suite.write_text("{")
+    assert main(["data", "check", str(data), "--expectations", str(suite)]) == 64
+    assert "not a suite of expectations" in capsys.readouterr().err

@@ -84,7 +84,9 @@ def test_every_suite_says_what_it_expects_in_words(task: Task) -> None:
 @pytest.mark.parametrize("task", TRUTHS)
 def test_good_records_hold_to_their_suite(task: Task, table: Table) -> None:
     checks = checks_of(table(records_of(task)), task)
-    assert checks
+    assert [check.description for check in checks] == [
+        stated.config["description"] for stated in suite_for(task).expectations
+    ]
     assert [check for check in checks if not check.passed] == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import json
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -181,3 +182,22 @@ def test_words_can_be_read_in_light_and_in_dark() -> None:
                 assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground)
         for name in ("bar", "other"):
             assert contrast(colours[name], colours["paper"]) >= 3, name
+
+
+def test_what_has_drifted_since_the_champion_is_drawn(folder: ViFolder, new_run: NewRun) -> None:
+    for index in range(80):
+        folder.sample("dump", f"{index:03}", vqa(("What?", f"answer {index % 3}")))
+    before = new_run(folder.root.as_uri())
+    validate(before)
+    text = before.store.read(layout.VALIDATION_REPORT).decode()
+    assert 'id="drift"' not in text
+    champion = before.model_store(layout.model_folder_name("a <run>"))
+    champion.write(layout.CURRENT, json.dumps({"run_id": before.run_id}).encode())
+    for index in range(80, 160):
+        folder.sample("dump", f"{index:03}", vqa(("What?", "something else")), (640, 480))
+    text, page = page_of(folder, new_run, "vqa")
+    drift = text[text.index('id="drift"') : text.index('id="distributions"')]
+    assert f"against {before.run_id}: 80 samples added, 0 removed" in drift
+    assert drift.count('<svg class="pairs"') >= 2  # answers and image sizes
+    assert 'href="#drift"' in text
+    assert "stability index" in page.words

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+from dataset_run import dataset_run
 from headers import png_of
 from PIL import Image
 
@@ -60,6 +61,23 @@ def test_records_from_s3_are_those_from_the_folder(uri: str, folder: ViFolder, n
     assert facts[0].pop("root_uri") == uri
     facts[1].pop("root_uri")
     assert facts[0] == facts[1]
+
+
+def test_a_suite_is_read_from_s3_and_data_docs_go_there(
+    uri: str, s3_environment: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRTUNE_HOME", str(tmp_path / "home"))
+    same = {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "width", "value_set": [64]}}
+    open_store(uri).write("suites/own.json", json.dumps({"expectations": [same]}).encode())
+    run = dataset_run(
+        f"s3://airtune/store-{secrets.token_hex(4)}", "a", uri, expectations=f"{uri}/suites/own.json", dataDocs=True
+    )
+    for _ in range(2):  # the second time in the place of the first
+        validate(run)
+        pages = [info.key for info in run.store.list() if info.key.startswith(layout.DATA_DOCS)]
+        assert f"{layout.DATA_DOCS}/index.html" in pages
+        assert len([key for key in pages if "/validations/" in key]) == 1
+    assert [each["expectation"] for each in run.read_json(layout.VALIDATION_RESULT)["checks"]][-1] == same["type"]
 
 
 def test_images_are_downloaded_once_and_held_against_what_was_validated(uri: str, new_run: NewRun) -> None:

@@ -11,11 +11,11 @@ from airtune.stores.run_directory import RunDirectory
 _OWN = ("format", "minimumImages", "maximumSetAside", "expectations", "dataDocs")
 
 
-def dataset_run(store: Path, run_id: str, uri: str, task: str = "vqa", **settings: Any) -> RunDirectory:
+def dataset_run(store: Path | str, run_id: str, uri: str, task: str = "vqa", **settings: Any) -> RunDirectory:
     """A run directory whose run.json names the dataset: ``dataset_run(store, "a", uri, splitRatio=0.2)``.
 
     Args:
-        store: folder of the store.
+        store: folder or URI of the store.
         run_id: its name.
         uri: of the dataset.
         task: its ``projectKind``.
@@ -42,4 +42,6 @@ def dataset_run(store: Path, run_id: str, uri: str, task: str = "vqa", **setting
         },
     ]
     flow = {"name": "a <run>", "schema": "v1", "tolerations": {}, "settings": {}, "blocks": blocks}
-    return RunDirectory.create(store.as_uri(), run_id, json.dumps({"spec": {"flow": flow}}))
+    return RunDirectory.create(
+        store if isinstance(store, str) else store.as_uri(), run_id, json.dumps({"spec": {"flow": flow}})
+    )

@@ -56,6 +56,14 @@ def check(
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE", help="Write the page about the dataset.")
     ] = None,
+    expectations: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="A suite of expectations that is laid over the task's own: a path or a URI."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A base model's folder: its control tokens are escaped, and lengths counted in its tokens."),
+    ] = None,
 ) -> None:
     """Checks a dataset as a run would: exit code 65 where it would be refused. Writes nothing but the report."""
     from airtune.datasets import check as checking
@@ -64,7 +72,13 @@ def check(
     find_store()
     uri = uri_of(src)
     with tempfile.TemporaryDirectory(prefix="airtune-check-") as folder:
-        asked = checking.Asked(uri=uri, task=task_of(uri, task, dataset_format), format=dataset_format)
+        asked = checking.Asked(
+            uri=uri,
+            task=task_of(uri, task, dataset_format),
+            format=dataset_format,
+            base_model=uri_of(model) if model is not None else None,
+            expectations=uri_of(expectations) if expectations is not None else None,
+        )
         checked = checking.check(asked, Path(folder), say)
         if report is not None:
             report.write_text(checked.page(uri.rpartition("/")[2]), encoding="utf-8")

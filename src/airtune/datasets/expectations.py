@@ -23,6 +23,9 @@ from airtune.errors import Problem, SettingsError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_PLACE: Final = "airtune_place"
+"""In an expectation's ``meta``: where it stands in its suite."""
+
 _EXAMPLES: Final = 5
 _LONGEST_EXAMPLE: Final = 60
 
@@ -108,7 +111,8 @@ class Expectations:
             from airtune.datasets.data_docs import write_data_docs
 
             write_data_docs(context, suite, found, data_docs)
-        return [_check(result) for result in found.to_json_dict()["results"]]
+        results = found.to_json_dict()["results"]  # in an order of its own
+        return [_check(each) for each in sorted(results, key=lambda each: each["expectation_config"]["meta"][_PLACE])]
 
 
 def _great_expectations() -> Any:
@@ -125,9 +129,10 @@ def _built(suite: Suite) -> tuple[Any, ...]:
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
     expectations, problems = [], []
-    for stated in suite.expectations:
+    for place, stated in enumerate(suite.expectations):
         try:  # one by one: a suite would pass over what it cannot build, and only say so in its log
-            expectations.append(ExpectationConfiguration(**stated.config).to_domain_obj())
+            meta = {**(stated.config.get("meta") or {}), _PLACE: place}
+            expectations.append(ExpectationConfiguration(**{**stated.config, "meta": meta}).to_domain_obj())
         except Exception as error:  # whatever pydantic, marshmallow or Great Expectations itself thinks of
             problems.append(
                 Problem(
@@ -175,5 +180,5 @@ def _observed(result: Mapping[str, Any]) -> str:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    text = f"{value:.0f}" if isinstance(value, float) and value.is_integer() else repr(value)
     return text if len(text) <= _LONGEST_EXAMPLE else f"{text[: _LONGEST_EXAMPLE - 1]}…"
