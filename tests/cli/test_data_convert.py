@@ -28,6 +28,15 @@ def test_a_dataset_is_converted_by_its_path(tmp_path: Path, capsys: pytest.Captu
     assert "d.png" in Path(told["not_written_file"]).read_text()
 
 
+def test_the_folder_may_be_named_by_its_uri_and_is_on_this_machine(tmp_path: Path) -> None:
+    write_voc(tmp_path / "voc", SCENES)
+    assert main(["data", "convert", "voc", (tmp_path / "out put").as_uri(), "--to", "vi"]) == 0
+    assert (tmp_path / "out put/dump").is_dir() or (tmp_path / "out put/training").is_dir()
+    assert main(["data", "convert", "voc", "s3://bucket/out", "--to", "vi"]) == 64
+    assert not (tmp_path / "file:").exists()
+    assert not (tmp_path / "s3:").exists()
+
+
 def test_what_cannot_be_done_is_said_with_its_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_voc(tmp_path / "voc", SCENES)
     assert main(["data", "convert", "voc", "voc", "--to", "vi"]) == 64

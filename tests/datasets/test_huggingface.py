@@ -132,6 +132,8 @@ def test_every_form_of_a_dataset_is_the_same_dataset(pictures: list[Path], tmp_p
         facts = json.loads(run.store.read(layout.FACTS))
         assert (facts["train_samples"], facts["validation_samples"], facts["set_aside"]) == (24, 6, 0)
         found.add((facts["fingerprint"], facts["evaluation_set_digest"]))
+        result = json.loads(run.store.read(layout.VALIDATION_RESULT))
+        assert not any("suffix" in note or "not used" in note for note in (*result["notes"], *result["warnings"]))
         records = read_records(run.workspace / layout.RECORDS)
         images = Images(root.as_uri())
         assert images.verify(records) == ROWS

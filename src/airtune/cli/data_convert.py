@@ -11,6 +11,8 @@ from rich.markup import escape
 from airtune.cli import data
 from airtune.cli.surroundings import find_store
 from airtune.cli.words import OUT, print_json, say
+from airtune.errors import Problem, SettingsError
+from airtune.stores.opening import local_path
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 def convert(
     src: data.Src,
-    dst: Annotated[Path, typer.Argument(metavar="DST", help="The folder to make.", show_default=False)],
+    dst: Annotated[str, typer.Argument(metavar="DST", help="The folder to make.", show_default=False)],
     to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="vi, coco or chat-jsonl.", show_default=False)],
     task: Annotated[
         str | None, typer.Option("--task", help="Which samples; where it is left out, all that the format tells apart.")
@@ -36,7 +38,7 @@ def convert(
     find_store()
     wanted = data.named_task(task) if task is not None else None
     done = conversion.convert(
-        data.uri_of(src), dst.expanduser(), to, task=wanted, named=dataset_format, link=link, tell=say
+        data.uri_of(src), folder_of(dst), to, task=wanted, named=dataset_format, link=link, tell=say
     )
     if as_json:
         print_json({"exit_code": 0, **done.to_json()})
@@ -47,4 +49,22 @@ def convert(
         reasons = ", ".join(f"{count} {reason}" for reason, count in done.left.items())
         OUT.print(f"[yellow]not written: {reasons}[/]; each is named in {escape(str(done.left_file))}")
     samples = ", ".join(f"{count:,} for {name}" for name, count in done.samples.items())
-    OUT.print(f"[green]{escape(str(dst))}[/]: {samples}, on {done.images:,} images, as {to}")
+    OUT.print(f"[green]{escape(dst)}[/]: {samples}, on {done.images:,} images, as {to}")
+
+
+def folder_of(dst: str) -> Path:
+    """The folder that DST names, as a path or as its URI.
+
+    Raises:
+        SettingsError: it is no place on this machine.
+    """
+    if "://" not in dst:
+        return Path(dst).expanduser()
+    folder = local_path(dst)
+    if folder is None:
+        raise SettingsError(
+            Problem(
+                "DST", "a dataset is written to a folder of this machine", value=dst, fix="write it there, and copy it"
+            )
+        )
+    return folder

@@ -23,6 +23,7 @@ from airtune.datasets.images import Images
 from airtune.datasets.known_images import KnownImages
 from airtune.datasets.parallel import in_threads
 from airtune.datasets.signature import signature_of
+from airtune.datasets.table_cells import cell_of
 from airtune.datasets.videos import look
 from airtune.environment import Environment
 from airtune.runspec.tasks import Task
@@ -197,7 +198,7 @@ def _look(data: bytes, key: str, digest: str) -> ImageFacts:
 
 def _named(key: str, content: Content) -> Content:
     """What depends on the file's name and not on its content."""
-    if not isinstance(content, ImageFacts):
+    if not isinstance(content, ImageFacts) or cell_of(key) is not None:  # a cell has no name of its own
         return content
     suffix = PurePosixPath(key).suffix.lower()
     if suffix in SUFFIXES.get(content.format, (suffix,)):

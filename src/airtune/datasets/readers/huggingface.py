@@ -78,8 +78,7 @@ class HuggingFaceReader:
                 "boxes are read as [xmin, ymin, xmax, ymax]: as [x, y, width, height] they would leave their images, "
                 f"in {short(self._corners[:5])}"
             )
-        if self._unused:
-            names = ", ".join(dict.fromkeys(name for unused in self._unused.values() for name in unused))
+        if names := ", ".join(dict.fromkeys(name for unused in self._unused.values() for name in unused)):
             notes.append(f"columns that are not used: {names[:300]}")
         return notes
 
