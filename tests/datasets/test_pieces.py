@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from broken_datasets import SPECIMENS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ from airtune.datasets.draft import Reject
 from airtune.datasets.readers.chat_jsonl import ChatReader
 from airtune.datasets.readers.formats import READERS
 from airtune.datasets.readers.json_lines import json_lines
-from airtune.datasets.readers.pieces import Divisible, pieces_of, read_texts
+from airtune.datasets.readers.pieces import Divisible, pieces_of, read_texts, whole_files
 from airtune.datasets.source import Source
 from airtune.runspec.tasks import Task
 
@@ -78,16 +79,29 @@ def test_a_file_of_many_pieces_that_holds_no_conversations_is_passed_over_as_a_w
 
 
 @pytest.mark.parametrize("name", [name for name, reader in READERS.items() if hasattr(reader, "read_piece")])
-def test_a_reader_that_is_divided_can_be_sent_to_another_process(name: str, tmp_path: Path) -> None:
-    (tmp_path / "dump/annotations").mkdir(parents=True)
-    (tmp_path / "dump/annotations/a.jsonl").write_text('{"messages": 1}\n{}\n')
-    reader: Any = READERS[name](Source.open(tmp_path.as_uri()))
+def test_a_reader_that_is_divided_can_be_sent_to_another_process(name: str) -> None:
+    reader: Any = READERS[name](Source.open((SPECIMENS / name).as_uri()))
     assert isinstance(reader, Divisible)
+    task = Task.PHRASE_GROUNDING if name in ("voc", "yolo") else Task.VQA
+    whole = list(reader.read(task))
+    notes = reader.notes()
+    reader.hand_over()
     other = pickle.loads(pickle.dumps(reader))
-    found = [outcome for piece in reader.pieces() for outcome in other.read_piece(piece, Task.VQA)]
-    assert found == list(reader.read(Task.VQA))
-    assert found
+    assert [outcome for piece in reader.pieces() for outcome in other.read_piece(piece, task)] == whole
+    assert whole
     reader.take_over(other.hand_over())
+    assert reader.notes() == notes
+
+
+def test_a_file_that_is_too_large_for_one_image_is_refused_unread(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(b"x" * (50 if name == "b" else 5))
+    pieces = list(whole_files(Source.open(tmp_path.as_uri()), ["a", "b", "c"], most=20, piece=9))
+    assert [[text.key for text in piece] for piece in pieces] == [["a"], ["b", "c"]]
+    refused = pieces[1][0].content
+    assert isinstance(refused, Reject)
+    assert "50 bytes" in refused.message
+    assert [text.content for piece in pieces for text in piece if text.key != "b"] == [None, None]
 
 
 def texts_of(folder: Path, name: str, size: int = 90) -> list[tuple[int, Any]]:

@@ -18,9 +18,9 @@ from airtune.datasets.spool import Spool, Spooled, spooled
 from airtune.runspec.tasks import Task
 
 WORTH_SPREADING: Final = 8 * 1024 * 1024
-"""Bytes of JSON in a dataset from which on several processes read them."""
+"""Bytes of annotations in a dataset from which on several processes read them."""
 
-_READ_IN_PIECES: Final = (".json", ".jsonl", ".ndjson")
+_READ_IN_PIECES: Final = (".json", ".jsonl", ".ndjson", ".xml", ".txt")
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,32 @@ def pieces_of(source: Source, keys: Iterable[str], piece: int = PIECE) -> Iterat
         yield tuple(together)
 
 
+def whole_files(source: Source, keys: Iterable[str], most: int, piece: int = PIECE) -> Iterator[Piece]:
+    """Files of one annotation each, none of them cut, in their order.
+
+    Args:
+        source: the dataset.
+        keys: of the files.
+        most: bytes that one of them may have; a larger one is refused unread.
+        piece: bytes of a piece, about.
+    """
+    together: list[Text] = []
+    size = 0
+    for key in keys:
+        length = source.keys[key]
+        if together and (size + length > piece or len(together) >= _FILES):
+            yield tuple(together)
+            together, size = [], 0
+        if length > most:
+            what = f"the file has {length:,} bytes, more than any annotation of one image"
+            together.append(Text(key, Reject("annotation-malformed", what)))
+        else:
+            together.append(Text(key, None))
+            size += length
+    if together:
+        yield tuple(together)
+
+
 def read_texts(source: Source, piece: Piece) -> Iterator[Text]:
     """The texts of a piece, those that are still to be read from the source."""
     unread = source.read_many(text.key for text in piece if text.content is None)

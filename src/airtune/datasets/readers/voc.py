@@ -19,6 +19,7 @@ Read with ``defusedxml``, which refuses entities and document types: XML can nam
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -28,6 +29,7 @@ from xml.etree.ElementTree import ParseError
 from airtune.datasets.draft import Draft, Outcome, Place, Reject, short
 from airtune.datasets.readers import fields
 from airtune.datasets.readers.objects import number
+from airtune.datasets.readers.pieces import Piece, read_texts, whole_files
 from airtune.datasets.readers.places import ImageFolders, is_image, refused
 from airtune.datasets.readers.splits import delivered_by_folder
 from airtune.datasets.record import Split
@@ -61,8 +63,7 @@ class VocReader:
         self._source = source
         self._folders = ImageFolders(source)
         self._passed_over: list[str] = []
-        self._unlisted = 0
-        self._left_out: list[str] = []
+        self._near: dict[tuple[str, Split | None], list[str]] = {}
 
     @classmethod
     def recognises(cls, source: Source) -> bool:
@@ -72,13 +73,14 @@ class VocReader:
     def notes(self) -> list[str]:
         """What was left out as a whole, in sentences; complete after :meth:`read`."""
         notes = []
-        if self._left_out:
+        _, left_out, unlisted = self._delivered
+        if left_out:
             notes.append(
-                f"{len(self._left_out)} files of a test split are left out, because a validation split is there: "
-                f"{short(self._left_out[:3])}"
+                f"{len(left_out)} files of a test split are left out, because a validation split is there: "
+                f"{short(left_out[:3])}"
             )
-        if self._unlisted:
-            notes.append(f"{self._unlisted} annotations stand in none of the lists of ImageSets/Main")
+        if unlisted:
+            notes.append(f"{unlisted} annotations stand in none of the lists of ImageSets/Main")
         if self._passed_over:
             files = short(self._passed_over[:5])
             notes.append(f"{len(self._passed_over)} XML files are no annotations and are passed over: {files}")
@@ -91,25 +93,33 @@ class VocReader:
     def read(self, task: Task) -> Iterator[Outcome]:
         """Every image that is annotated, in the order of the files' names."""
         self._passed_over = []
-        sides = self._sides()
-        folders: dict[tuple[str, Split | None], list[str]] = {}
-        for key, content in self._source.read_many(sides):
-            place = Place(file=key, line=1, split=sides[key])
+        for piece in self.pieces():
+            yield from self.read_piece(piece, task)
+
+    def pieces(self) -> Iterator[Piece]:
+        """See :class:`airtune.datasets.readers.pieces.Divisible`."""
+        return whole_files(self._source, self._delivered[0], _LARGEST_FILE)
+
+    def read_piece(self, piece: Piece, task: Task) -> Iterator[Outcome]:
+        """See :class:`airtune.datasets.readers.pieces.Divisible`."""
+        sides, _, _ = self._delivered
+        for text in read_texts(self._source, piece):
+            key, place = text.key, Place(file=text.key, line=1, split=sides[text.key])
             named: tuple[str, ...] = ()
             try:
-                if isinstance(content, Reject):
-                    raise content
-                root = _parsed(content)
+                if not isinstance(text.content, bytes):
+                    raise text.content or TypeError(f"{key} was not read")
+                root = _parsed(text.content)
                 if root.tag != "annotation":
                     self._passed_over.append(key)
                     continue
                 near = (key.rpartition("/")[0], place.split)
-                if near not in folders:
-                    folders[near] = self._folders.of(key, place.split)
+                if near not in self._near:
+                    self._near[near] = self._folders.of(key, place.split)
                 # A file that names no image is named for it.
                 name = (root.findtext("filename") or "").strip() or PurePosixPath(key).stem
                 named = refused(name)
-                named = (self._folders.key(name, folders[near]),)
+                named = (self._folders.key(name, self._near[near]),)
                 if task is not Task.PHRASE_GROUNDING:
                     raise Reject("other-task", f"an image with boxes has no sample for {task.value}")
                 size = fields.stated_size(_size(root))
@@ -119,25 +129,36 @@ class VocReader:
                 continue
             yield Draft(place=place, images=named, prompt=None, truth=truth, annotated_size=size, units="pixel")
 
-    def _sides(self) -> dict[str, Split | None]:
+    def hand_over(self) -> list[str]:
+        """See :class:`airtune.datasets.readers.pieces.Divisible`."""
+        passed_over, self._passed_over = self._passed_over, []
+        return passed_over
+
+    def take_over(self, counted: list[str]) -> None:
+        """See :class:`airtune.datasets.readers.pieces.Divisible`."""
+        self._passed_over += counted
+
+    @functools.cached_property
+    def _delivered(self) -> tuple[dict[str, Split | None], list[str], int]:
+        """The side of each file, the files of a test split that are left out, and how many no list names."""
         files = _xml_files(self._source)
         lists = self._lists()
-        self._unlisted = 0
         if not lists:
-            sides, self._left_out = delivered_by_folder(files)
-            return sides
-        sides, self._left_out = {}, []
+            return (*delivered_by_folder(files), 0)
+        sides: dict[str, Split | None] = {}
+        left_out: list[str] = []
+        unlisted = 0
         spare = any(split == "val" for by_stem in lists.values() for split in by_stem.values())
         for key in files:
             path = PurePosixPath(key)
             by_stem = lists.get("" if len(path.parts) < 3 else path.parent.parent.as_posix(), {})
             split = by_stem.get(path.stem)
             if split == "test" and spare:
-                self._left_out.append(key)
+                left_out.append(key)
                 continue
-            self._unlisted += split is None
+            unlisted += split is None
             sides[key] = "validation" if split in ("val", "test") else None if split is None else "train"
-        return sides
+        return sides, left_out, unlisted
 
     def _lists(self) -> dict[str, dict[str, str]]:
         """The split of each stem, by the folder that holds ``ImageSets`` and ``Annotations``."""
@@ -170,8 +191,6 @@ def _parsed(content: bytes) -> Element:
     from defusedxml import DefusedXmlException  # type: ignore[import-untyped]
     from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
 
-    if len(content) > _LARGEST_FILE:
-        raise Reject("annotation-malformed", f"the file has {len(content):,} bytes, more than any annotation")
     try:
         text: str | bytes = content.decode("utf-8")
     except UnicodeDecodeError:

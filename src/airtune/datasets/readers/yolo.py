@@ -15,6 +15,7 @@ The split is that of ``train``, ``val`` and ``test`` in data.yaml, or else of th
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -22,6 +23,7 @@ from typing import ClassVar, Final
 
 from airtune.datasets.draft import Draft, Outcome, Place, Reject, short
 from airtune.datasets.readers.objects import number
+from airtune.datasets.readers.pieces import Piece, read_texts, whole_files
 from airtune.datasets.readers.places import ImageFolders, is_image
 from airtune.datasets.readers.splits import delivered_by_folder
 from airtune.datasets.readers.yolo_names import YoloNames, names_of_classes
@@ -34,6 +36,7 @@ NAME: Final = "yolo"
 
 _LINE: Final = re.compile(rb"\s*\d+(?:[ \t]+-?[\d.][\d.eE+-]*){4,}[ \t\r]*(?:\n|\Z)")
 _LOOKED_AT: Final = 20
+_LARGEST_FILE: Final = 16 * 1024 * 1024
 _BOX: Final = 4
 _FEWEST_CORNERS: Final = 3
 
@@ -51,8 +54,6 @@ class YoloReader:
         self._source = source
         self._folders = ImageFolders(source)
         self._outlines = 0
-        self._left_out: list[str] = []
-        self._passed_over: list[str] = []
 
     @classmethod
     def recognises(cls, source: Source) -> bool:
@@ -68,14 +69,17 @@ class YoloReader:
         notes = []
         if self._outlines:
             notes.append(f"{self._outlines} outlines or turned boxes are taken as the upright boxes around them")
-        if self._left_out:
+        left_out = self._delivered[1]
+        if left_out:
             notes.append(
-                f"{len(self._left_out)} files of a test split are left out, because a validation split is there: "
-                f"{short(self._left_out[:3])}"
+                f"{len(left_out)} files of a test split are left out, because a validation split is there: "
+                f"{short(left_out[:3])}"
             )
-        if self._passed_over:
-            files = short(self._passed_over[:5])
-            notes.append(f"{len(self._passed_over)} text files belong to no image and are passed over: {files}")
+        known = set(self._names.files)
+        texts = sorted(key for key in self._source.keys if key.lower().endswith(".txt") and key not in known)
+        others = [key for key in texts if not _is_label(key, self._folders)]
+        if others:
+            notes.append(f"{len(others)} text files belong to no image and are passed over: {short(others[:5])}")
         return notes
 
     def images(self) -> list[str]:
@@ -89,47 +93,69 @@ class YoloReader:
             DataError: the files with the classes' names contradict each other.
         """
         self._outlines = 0
-        names = names_of_classes(self._source)
-        labels = _label_files(self._source, self._folders)
-        known = {*labels, *names.files}
-        texts = [key for key in self._source.keys if key.lower().endswith(".txt")]
-        self._passed_over = sorted(key for key in texts if key not in known and not _is_label(key, self._folders))
-        sides = self._sides(labels, names)
-        for key, content in self._source.read_many(sides):
-            place = Place(file=key, line=1, split=sides[key])
+        for piece in self.pieces():
+            yield from self.read_piece(piece, task)
+
+    def pieces(self) -> Iterator[Piece]:
+        """See :class:`airtune.datasets.readers.pieces.Divisible`."""
+        return whole_files(self._source, self._delivered[0], _LARGEST_FILE)
+
+    def read_piece(self, piece: Piece, task: Task) -> Iterator[Outcome]:
+        """See :class:`airtune.datasets.readers.pieces.Divisible`."""
+        sides = self._delivered[0]
+        for text in read_texts(self._source, piece):
+            place = Place(file=text.key, line=1, split=sides[text.key])
             named: tuple[str, ...] = ()
             try:
-                named = (self._image(key),)
-                if isinstance(content, Reject):
-                    raise content
+                named = (self._image(text.key),)
+                if not isinstance(text.content, bytes):
+                    raise text.content or TypeError(f"{text.key} was not read")
                 if task is not Task.PHRASE_GROUNDING:
                     raise Reject("other-task", f"an image with boxes has no sample for {task.value}")
-                truth = truth_of(self._boxes(content, names))
+                truth = truth_of(self._boxes(text.content, self._names))
             except Reject as refusal:
                 yield refusal.at(place, named)
                 continue
             yield Draft(place=place, images=named, prompt=None, truth=truth, units="fraction")
 
+    def hand_over(self) -> int:
+        """See :class:`airtune.datasets.readers.pieces.Divisible`."""
+        outlines, self._outlines = self._outlines, 0
+        return outlines
+
+    def take_over(self, counted: int) -> None:
+        """See :class:`airtune.datasets.readers.pieces.Divisible`."""
+        self._outlines += counted
+
+    @functools.cached_property
+    def _names(self) -> YoloNames:
+        return names_of_classes(self._source)
+
+    @functools.cached_property
+    def _delivered(self) -> tuple[dict[str, Split | None], list[str]]:
+        """The side of each file, and the files of a test split that are left out."""
+        labels, names = _label_files(self._source, self._folders), self._names
+        if not names.splits:
+            return delivered_by_folder(labels)
+        sides: dict[str, Split | None] = {}
+        left_out: list[str] = []
+        spare = "val" in names.splits
+        for key in labels:
+            found = names.split_of(self._image_of(key) or _image_stem(key))
+            if found == "test" and spare:
+                left_out.append(key)
+            else:
+                sides[key] = None if found is None else "train" if found == "train" else "validation"
+        return sides, left_out
+
+    def _image_of(self, key: str) -> str | None:
+        return self._folders.of_stem(_image_stem(key)) or self._folders.of_stem(key[: -len(".txt")])
+
     def _image(self, key: str) -> str:
-        found = self._folders.of_stem(_image_stem(key)) or self._folders.of_stem(key[: -len(".txt")])
+        found = self._image_of(key)
         if found is None:
             raise Reject("image-missing", f"there is no image {short(_image_stem(key))} with the suffix of one")
         return found
-
-    def _sides(self, labels: list[str], names: YoloNames) -> dict[str, Split | None]:
-        if not names.splits:
-            sides, self._left_out = delivered_by_folder(labels)
-            return sides
-        sides, self._left_out = {}, []
-        spare = "val" in names.splits
-        for key in labels:
-            image = self._folders.of_stem(_image_stem(key)) or self._folders.of_stem(key[: -len(".txt")])
-            found = names.split_of(image or _image_stem(key))
-            if found == "test" and spare:
-                self._left_out.append(key)
-            else:
-                sides[key] = None if found is None else "train" if found == "train" else "validation"
-        return sides
 
     def _boxes(self, content: bytes, names: YoloNames) -> dict[str, list[list[float]]]:
         try:
