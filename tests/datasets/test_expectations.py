@@ -139,3 +139,11 @@ def test_one_answer_to_everything_and_one_split_are_noticed(table: Table) -> Non
         "both splits have samples",
         "no character of an answer had to be replaced",
     }
+
+
+def test_what_was_found_is_told_in_words_that_mean_something(table: Table) -> None:
+    records = [dataclasses.replace(record, image_digests=("0",), width=20) for record in records_of(Task.VQA)]
+    found = {check.description: check.observed for check in checks_of(table(records), Task.VQA)}
+    assert found["no question is asked twice of one image"] == "4 of 4 (100.0 %)"
+    assert found["images are at least 28 pixels wide"] == "4 of 4 (100.0 %): 20"
+    assert found["images are at least 28 pixels high"] == ""

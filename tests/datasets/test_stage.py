@@ -283,7 +283,7 @@ def test_an_image_on_both_sides_and_a_question_asked_twice_are_warned_of(folder:
     result = validate(new_run(folder.root.as_uri()))
     words = "\n".join(result.warnings)
     assert "1 image is in training and in validation" in words
-    assert "no question is asked twice of one image" in words
+    assert "ask the same of the same images as another, and are answered otherwise" in words
 
 
 def test_images_without_annotations_are_counted(folder: ViFolder, new_run: NewRun) -> None:

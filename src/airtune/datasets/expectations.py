@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
 
 _PLACE: Final = "airtune_place"
 """In an expectation's ``meta``: where it stands in its suite."""
+
+_NUMBER: Final = "_number"
+"""How the names of columns end that hold a number for each text."""
 
 _EXAMPLES: Final = 5
 _LONGEST_EXAMPLE: Final = 60
@@ -170,13 +172,22 @@ def _observed(result: Mapping[str, Any]) -> str:
         return f"could not be checked: {messages[0][:300]}"
     found = result.get("result") or {}
     if found.get("unexpected_count"):
-        values = Counter(_short(value) for value in found.get("partial_unexpected_list", ()))
-        some = ", ".join(list(values)[:_EXAMPLES])
+        column = result["expectation_config"]["kwargs"].get("column")
+        values = [_telling(column, value) for value in found.get("partial_unexpected_list", ())]
+        some = ", ".join(list(dict.fromkeys(_short(value) for value in values if value is not None))[:_EXAMPLES])
         share = found.get("unexpected_percent") or 0.0
-        return f"{found['unexpected_count']} of {found.get('element_count')} ({share:.1f} %): {some}"
+        counted = f"{found['unexpected_count']:,} of {found.get('element_count'):,} ({share:.1f} %)"
+        return f"{counted}: {some}" if some else counted
     if found.get("partial_missing_list"):
         return f"missing: {', '.join(map(str, found['partial_missing_list'][:_EXAMPLES]))}"
     return f"found {_short(found.get('observed_value'))}"
+
+
+def _telling(column: str | None, value: object) -> object:
+    """A value that was not expected, without the numbers that stand for texts: they tell nobody anything."""
+    if isinstance(value, Mapping):
+        return {name: each for name, each in value.items() if not name.endswith(_NUMBER)} or None
+    return None if column is not None and column.endswith(_NUMBER) else value
 
 
 def _short(value: object) -> str:
