@@ -79,6 +79,24 @@ def test_max_pixels_limits_the_frames_of_a_film_too(key: str, tmp_path: Path) ->
     assert rows * columns >= 6 * merge**2  # 2 x 3 image tokens: the next size of the same shape is too large
 
 
+@pytest.mark.parametrize("max_pixels", [40 * 40, 64 * 64, 1024 * 1024])
+def test_a_limit_of_frames_never_makes_more_of_a_film(max_pixels: int, tmp_path: Path) -> None:
+    from airtune.modeling.loading import limit_pixels, load_processor
+
+    folder = make_tiny("qwen3vl", tmp_path / "base")
+    films = [(2, 300, 300), (4, 20, 20), (64, 300, 200), (768, 100, 100)]
+    for least, most in ((32 * 32, 64 * 64 * 8), (9_000, 90_000)):
+        plain, limited = load_processor(folder), load_processor(folder)
+        for processor in (plain, limited):
+            processor.video_processor.size = {"shortest_edge": least, "longest_edge": most}
+        limit_pixels(limited, max_pixels)
+        for film in films:
+            counts = [each.video_processor.get_num_of_video_patches(*film, {}) for each in (plain, limited)]
+            assert counts[1] <= counts[0], (least, film)
+            if max_pixels == 1024 * 1024:
+                assert counts[1] == counts[0]
+
+
 def test_frames_are_chosen_where_a_processor_says_neither_how_many_nor_how_often(tmp_path: Path) -> None:
     """As Qwen2.5-VL is published: two a second, an even number."""
     from airtune.modeling.films import frame_numbers

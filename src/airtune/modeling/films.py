@@ -68,8 +68,8 @@ def limit_frames(processor: Any, max_pixels: int) -> None:
     """Scales the frames of videos down to ``max_pixels`` (width x height), by the video processor itself.
 
     As for pictures, only the Qwen family's processors scale to an area; others are left as they are. Qwen2.5-VL's
-    limits are those of a frame, Qwen3-VL's those of a whole video and, beside them, of a frame in tokens. The limit is
-    saved with the processor.
+    limits are those of a frame, Qwen3-VL's those of a whole video and, beside them, of a frame in tokens. A video never
+    becomes more than it was. The limit is saved with the processor.
 
     Raises:
         SettingsError: the limit had no effect.
@@ -82,8 +82,12 @@ def limit_frames(processor: Any, max_pixels: int) -> None:
     unit = int(videos.patch_size) * int(videos.merge_size)
     shortest, longest = int(videos.size["shortest_edge"]), int(videos.size["longest_edge"])
     if isinstance(videos, Qwen3VLVideoProcessor):
-        videos.cap_pixels_per_frame, videos.max_video_tokens = True, max_pixels // unit**2
-        shortest = max(1, min(shortest, int(max_pixels / _SHORTEST_FACTOR)))
+        if longest <= max_pixels * int(videos.temporal_patch_size):
+            return  # not even the shortest video has frames that are larger
+        before = int(videos.max_video_tokens) if videos.cap_pixels_per_frame else max_pixels
+        videos.cap_pixels_per_frame, videos.max_video_tokens = True, min(before, max_pixels // unit**2)
+        # With a limit for each frame the processor gives every frame the smallest size, however many there are.
+        shortest = max(1, min(shortest, int(min(max_pixels, longest // int(videos.max_frames)) / _SHORTEST_FACTOR)))
     else:
         shortest, longest = min(shortest, max_pixels), min(longest, max_pixels)
     limits = {"shortest_edge": shortest, "longest_edge": longest}

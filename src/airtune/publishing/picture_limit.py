@@ -18,6 +18,8 @@ _SMALLEST: Final = 56 * 56
 _VIDEOS: Final = "video_preprocessor_config.json"
 _WHOLE_VIDEO: Final = "Qwen3VLVideoProcessor"
 """The processor whose limits are those of a whole video, and of a frame in tokens."""
+_LONGEST: Final = 768 * 32 * 32
+"""Its largest size where its file says nothing."""
 
 
 def limit_pictures(folder: Path, max_pixels: int) -> None:
@@ -45,14 +47,20 @@ def _limit(images: dict[str, Any], max_pixels: int) -> None:
 def _limit_frames(videos: dict[str, Any], max_pixels: int) -> None:
     if not isinstance(videos.get("merge_size"), int) or not isinstance(videos.get("patch_size"), int):
         return
-    shortest, longest = _edges(videos)
-    shortest, longest = shortest or _SMALLEST, longest or max_pixels
+    size = videos.get("size")
     if videos.get("video_processor_type") == _WHOLE_VIDEO:
+        longest = (size or {}).get("longest_edge") or _LONGEST
+        if longest <= max_pixels * int(videos.get("temporal_patch_size") or 2):
+            return
+        shortest, _ = _edges(videos)
         unit = videos["patch_size"] * videos["merge_size"]
-        videos |= {"cap_pixels_per_frame": True, "max_video_tokens": max_pixels // unit**2}
-        shortest = max(1, min(shortest, int(max_pixels / 1.05)))
+        before = videos.get("max_video_tokens") or 768 if videos.get("cap_pixels_per_frame") else max_pixels
+        videos |= {"cap_pixels_per_frame": True, "max_video_tokens": min(before, max_pixels // unit**2)}
+        frame = min(max_pixels, longest // int(videos.get("max_frames") or 768))
+        shortest = max(1, min(shortest or _SMALLEST, int(frame / 1.05)))
     else:
-        shortest, longest = min(shortest, max_pixels), min(longest, max_pixels)
+        shortest, found = _edges(videos)
+        shortest, longest = min(shortest or _SMALLEST, max_pixels), min(found or max_pixels, max_pixels)
     videos["size"] = {"shortest_edge": shortest, "longest_edge": longest}
 
 

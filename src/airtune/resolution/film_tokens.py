@@ -20,6 +20,8 @@ _RATE: Final = 2.0
 """Frames a second that are shown where the processor's settings name neither a rate nor a number."""
 _FEWEST, _MOST = 4, 768
 """Frames that the Qwen processors show, at least and at most."""
+_FRAME_LIMIT: Final = 768
+"""Tokens of a frame where a limit of each frame is switched on and not said."""
 _STEP: Final = 2
 """Frames that the vision towers of the Qwen family see as one step in time."""
 _AREAS: Final = {"qwen2_5_vl": (128 * 28 * 28, 768 * 28 * 28), "qwen3_vl": (128 * 32 * 32, 768 * 32 * 32)}
@@ -89,10 +91,12 @@ class FilmRule:
                 least, most = min(least, self._max_pixels), min(most, self._max_pixels)
             return scaled(height, width, unit, least, most)
         capped, frame_tokens = self._settings.get("cap_pixels_per_frame"), self._settings.get("max_video_tokens")
-        if self._max_pixels is not None:
-            least, capped, frame_tokens = shortest(least, self._max_pixels), True, self._max_pixels // unit**2
+        if self._max_pixels is not None and most > self._max_pixels * _STEP:
+            before = int(frame_tokens or _FRAME_LIMIT) if capped else self._max_pixels
+            capped, frame_tokens = True, min(before, self._max_pixels // unit**2)
+            least = shortest(least, most, self._max_pixels, int(self._settings.get("max_frames") or _MOST))
         if capped:
-            frame = max(min(int(frame_tokens or 768) * unit * unit, most // shown), int(least * 1.05))
+            frame = max(min(int(frame_tokens or _FRAME_LIMIT) * unit * unit, most // shown), int(least * 1.05))
             most = frame * shown
         return scaled_video(height, width, shown, unit, least, most)
 
@@ -104,12 +108,18 @@ class FilmRule:
         return sum(self._texts(f"<{(one / rate + other / rate) / 2:.1f} seconds>") for one, other in pairs)
 
 
-def shortest(least: int, max_pixels: int) -> int:
-    """The smallest size of a whole video under which no frame is kept larger than ``max_pixels``.
+def shortest(least: int, most: int, max_pixels: int, frames: int) -> int:
+    """The smallest size of a whole video under which no frame is kept larger than it may be.
 
-    The processor lets each frame have 1.05 times that size, however small the frames are asked to be.
+    The processor lets each frame have 1.05 times that size, however small and however many the frames are asked to be.
+
+    Args:
+        least: the smallest size as the settings have it, in pixels.
+        most: the largest size of a whole video.
+        max_pixels: the largest frame.
+        frames: how many there are at most.
     """
-    return max(1, min(least, int(max_pixels / 1.05)))
+    return max(1, min(least, int(min(max_pixels, most // frames) / 1.05)))
 
 
 def scaled_video(height: int, width: int, frames: int, unit: int, least: int, most: int) -> tuple[int, int]:

@@ -197,7 +197,9 @@ class ModelOwn(OwnObject):
     lora_alpha: Count = Field(None, description="scale of the adapter times its rank; default twice the rank")
     lora_dropout: Share = Field(None, description="share of the adapter's inputs left out at random; default 0.05")
     max_pixels: Count = Field(
-        None, description="larger images are scaled down to this area; auto: by the base model's processor"
+        None,
+        description="larger images, and frames of videos, are scaled down to this area; auto: by the base model's "
+        "processor",
     )
     max_sequence_length: Count = Field(
         None, description="longer samples are set aside; auto: what the base model can take"

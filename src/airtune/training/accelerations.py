@@ -19,7 +19,7 @@ from airtune.modeling.block_attention import go_by_blocks
 from airtune.modeling.own_attention import Undo
 from airtune.modeling.precision import compute_dtype
 from airtune.training import ranks
-from airtune.training.out_of_memory import first_line, is_out_of_memory
+from airtune.training.out_of_memory import first_line, give_back, is_out_of_memory
 from airtune.training.random_states import untouched
 from airtune.training.samples import FAILURE, ROWS
 
@@ -207,6 +207,7 @@ def _compared_here(trainer: VisionLanguageTrainer, name: str, use: Callable[[Any
     except Exception as error:
         if not is_out_of_memory(error):
             raise
+        give_back()
         no = "there is no memory to compare it before the probe"
         return Acceleration(name, used=False, reason=no)
     apart = _apart(plain, faster)
