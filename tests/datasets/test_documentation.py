@@ -10,9 +10,11 @@ from PIL import Image
 
 from airtune.datasets.boxes import finish
 from airtune.datasets.draft import REMEDIES, Draft
+from airtune.datasets.expectations import Expectations
 from airtune.datasets.readers.formats import reader_for
 from airtune.datasets.source import Source
 from airtune.datasets.suite_table import COLUMNS
+from airtune.datasets.suites import suite_for
 from airtune.runspec.tasks import Task
 
 PAGE = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
@@ -63,3 +65,16 @@ def test_every_reason_and_every_column_is_on_the_page() -> None:
         assert f"| `{reason}` | {remedy} |" in PAGE
     for name, column in COLUMNS.items():
         assert f"| `{name}` | {column.meaning} |" in PAGE
+
+
+def test_the_suite_on_the_page_can_be_used(tmp_path: Path) -> None:
+    [text] = re.findall(r"```json\n(\{\"name\": \"ours\".*?)```", PAGE, re.DOTALL)
+    path = tmp_path / "suite.json"
+    path.write_text(text)
+    suite = suite_for(Task.VQA, path.as_uri())
+    Expectations(suite)
+    described = [stated.config["description"] for stated in suite.expectations]
+    assert "images are at least 16 pixels wide" in described
+    assert "images are at least 28 pixels wide" not in described
+    assert "no picture leaks" in described
+    assert len(described) == len(suite_for(Task.VQA).expectations)
