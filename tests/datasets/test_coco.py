@@ -181,3 +181,12 @@ def test_a_size_of_nothing_says_nothing(coco: Coco) -> None:
     image = {"id": 1, "file_name": "a.png", "width": 0, "height": 0}
     coco.write("data.json", document(box(), images=[image]))
     assert drafts(coco.read())[0].annotated_size is None
+
+
+def test_ids_that_a_table_wrote_as_fractions_are_the_same_ids(coco: Coco) -> None:
+    coco.images("a.png")
+    coco.write("annotations.json", document(box(image=1.0, category=3.0)))
+    [sample] = coco.read()
+    assert isinstance(sample, Draft)
+    coco.write("annotations.json", document(box(image=1.5)))
+    assert all(isinstance(outcome, SetAside) for outcome in coco.read())

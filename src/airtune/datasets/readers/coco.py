@@ -278,6 +278,8 @@ class _Document:
 
 def _id(row: Any, key: str) -> Hashable | None:
     value = row.get(key) if type(row) is dict else None
+    if type(value) is float and value.is_integer():  # as tables write them that have gaps
+        return int(value)
     return value if type(value) is int or type(value) is str else None
 
 

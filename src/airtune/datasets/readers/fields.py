@@ -63,10 +63,10 @@ def usable_text(value: str, key: str, *, empty: str) -> str:
     """The text without white space at its ends.
 
     Raises:
-        Reject: nothing is left.
+        Reject: nothing is left, or nothing that can be seen (marks of direction, spaces of no width).
     """
     stripped = value.strip()
-    if not stripped:
+    if not stripped or not (stripped.isprintable() or any(map(str.isprintable, stripped.replace(" ", "")))):
         raise Reject(empty, f"{key!r} is empty")
     return stripped
 
