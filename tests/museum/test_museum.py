@@ -24,10 +24,11 @@ import pytest
 from dataset_run import dataset_run
 from PIL import Image
 
+from airtune.cli import main
 from airtune.datasets.draft import REMEDIES
 from airtune.datasets.record import read_records
 from airtune.datasets.stage import validate
-from airtune.errors import AirtuneError
+from airtune.errors import AirtuneError, ExitCode
 from airtune.stores import layout
 
 HERE = Path(__file__).parent
@@ -121,3 +122,33 @@ def test_the_catalogue_and_the_exhibits_belong_together() -> None:
     assert [path for path in there if not any(path.is_relative_to(each) for each in named)] == []
     assert all(path.exists() for path in named)
     assert all(exhibit["says"] for exhibit in EXHIBITS)
+
+
+COMMANDS = {
+    "check": [],
+    "preview": ["--out", "seen", "--samples", "2"],
+    "convert-vi": ["made", "--to", "vi"],
+    "convert-chat": ["made", "--to", "chat-jsonl"],
+}
+SOME = {exhibit["file"].partition("/")[0]: exhibit["name"] for exhibit in EXHIBITS}.values()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "exhibit",
+    [
+        pytest.param(each, marks=() if each["name"] in SOME else pytest.mark.nightly, id=each["name"])
+        for each in EXHIBITS
+    ],
+)
+def test_no_command_answers_an_exhibit_with_a_defect(
+    exhibit: dict[str, Any], command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("AIRTUNE_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    hang(exhibit, tmp_path / "data")
+    source = tmp_path / "data" / (exhibit["as"] if exhibit.get("archive") else "")
+    said = main(["data", command.partition("-")[0], source.as_uri(), *COMMANDS[command]])
+    output = "".join(capsys.readouterr())
+    assert said in (ExitCode.DONE, ExitCode.SETTINGS, ExitCode.DATA), output
+    assert "Traceback" not in output
