@@ -1,13 +1,14 @@
 """Fuzzes one reader: ``python tests/fuzz/target.py FORMAT WORK [options of libFuzzer]``.
 
 ``WORK`` is a folder for the corpus and for what breaks the reader: a file ``crash-…`` (or ``timeout-…``, ``oom-…``)
-there is an annotation file that ended in a traceback. Its first byte chooses the task and the file of the specimen
-that the rest of it replaces; the same command with that file's path as an option reads it once more.
+there is an annotation file that ended in a traceback. Its first two bytes choose the file of the specimen that the rest
+of it replaces, and the task; the same command with that file's path as the only option reads it once more.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -25,21 +26,23 @@ def main(name: str, work: Path, options: list[str]) -> None:
     os.environ["AIRTUNE_HOME"] = str(work / "home")
     corpus = work / "corpus"
     corpus.mkdir(exist_ok=True)
+    shutil.rmtree(work / "dataset", ignore_errors=True)
     spoilt = Spoilt(name, work / "dataset")
     files = list(spoilt.files)
     for place, file in enumerate(files):
         for task in range(len(TASKS)):
-            seed = bytes([place * len(TASKS) + task]) + spoilt.files[file]
+            seed = bytes([place, task]) + spoilt.files[file]
             (corpus / f"{place}-{task}").write_bytes(seed)
     words = work / "words.dict"
     words.write_text("".join(f'"{_escaped(piece)}"\n' for piece in PIECES if 0 < len(piece) < 64))
 
     def one(data: bytes) -> None:
-        choice = data[0] if data else 0
-        file, task = files[choice // len(TASKS) % len(files)], TASKS[choice % len(TASKS)]
-        spoilt.read(task, {file: data[1:]})
+        place, task = data[:2].ljust(2, b"\0")
+        spoilt.read(TASKS[task % len(TASKS)], {files[place % len(files)]: data[2:]})
 
-    atheris.Setup([sys.argv[0], f"-artifact_prefix={work}/", f"-dict={words}", *options, str(corpus)], one)
+    once = any(Path(option).is_file() for option in options)
+    inputs = options if once else [f"-dict={words}", *options, str(corpus)]
+    atheris.Setup([sys.argv[0], f"-artifact_prefix={work}/", *inputs], one)
     atheris.Fuzz()
 
 
