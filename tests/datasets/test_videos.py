@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +116,28 @@ def test_a_line_without_one_film_is_set_aside(
     aside = only(tmp_path, task, **shown)
     assert isinstance(aside, SetAside)
     assert aside.reason == reason, aside.message
+
+
+@pytest.mark.parametrize("clockwise", [90, 180, 270])
+def test_a_film_that_was_taken_with_the_camera_turned_stands_upright(film: Path, clockwise: int) -> None:
+    before = read_frames(film, [0, 7], name="a")
+    turn(film, clockwise)
+    facts = look(film, name="a")
+    assert (facts.width, facts.height) == ((64, 48) if clockwise == 180 else (48, 64))
+    np.testing.assert_array_equal(read_frames(film, [0, 7], name="a"), np.rot90(before, -clockwise // 90, axes=(1, 2)))
+
+
+def test_a_film_that_stands_askew_is_refused(film: Path) -> None:
+    turn(film, 30)
+    with pytest.raises(UnusableImageError, match="turned by") as refused:
+        look(film, name="a")
+    assert refused.value.reason == "video-unreadable"
+
+
+def turn(film: Path, clockwise: int) -> None:
+    """Write a turn into the track's matrix, as cameras do (ISO/IEC 14496-12, 8.3.2): the frames stay as they are."""
+    data = bytearray(film.read_bytes())
+    place = data.index(b"tkhd") + 44
+    cos, sin = (round(value(math.radians(clockwise)) * 65536) for value in (math.cos, math.sin))
+    data[place : place + 36] = struct.pack(">9i", cos, sin, 0, -sin, cos, 0, 0, 0, 1 << 30)
+    film.write_bytes(data)

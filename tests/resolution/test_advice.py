@@ -23,12 +23,14 @@ NO_GPU = Device(None, None, None, 0, "test")
 def warn(small: dict[str, Any], base_uri: str, facts: dict[str, Any]) -> Warn:
     """All warnings of a run with these overrides, as one text."""
 
-    def make(device: Device = NO_GPU, parameters: int | None = None, images: int = 300, **overrides: Any) -> str:
+    def make(
+        device: Device = NO_GPU, parameters: int | None = None, images: int = 300, side: int = 64, **overrides: Any
+    ) -> str:
         base = read_base_model(base_uri, where="x")
         if parameters is not None:
             base = type(base)(**{**vars(base), "parameters": parameters})
         around = Surroundings(
-            data=DataFacts.from_json({**facts, "train_images": images}),
+            data=DataFacts.from_json({**facts, "train_images": images, "image_height": {"least": side}}),
             base=base,
             device=device,
             architecture=Architecture(registry.entry("qwen3vl"), "user", "test"),
@@ -74,6 +76,7 @@ def test_a_usual_run_has_only_the_warning_about_the_prompt(warn: Warn) -> None:
         ({"device": gpu(0.6)}, "are needed and the GPU has 0.6; one sample at a time"),
         ({"device": gpu(0.6)}, "In this order: lower batchSize"),
         ({"device": gpu(80)}, "there is room for a larger batch"),
+        ({"side": 9}, "The smallest picture has a side of 9 pixels, and one visual token covers 16"),
         ({"name": "cranes"}, "for example Freeform-4B-LoRA-v1"),
     ],
 )  # fmt: skip
@@ -86,6 +89,7 @@ def test_a_risk_is_named(warn: Warn, overrides: dict[str, Any], warning: str) ->
     [
         ({"top-k": 0}, "topK"),
         ({"temperature": 0}, "temperature"),
+        ({"side": 16}, "picture"),
         ({"learning-rate": 1e-4}, "learningRate"),
         ({"precision": "Float32"}, "finding faults"),
         ({"precision": "Float16", "parameters": 4_000_000_000}, "7B"),

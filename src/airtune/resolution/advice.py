@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airtune.resolution.device import AMPERE
 from airtune.resolution.parameters import is_expert
+from airtune.resolution.shapes import vision_config
 from airtune.resolution.too_long import in_words
 from airtune.resolution.verdict import ALLOW, ROOM
 from airtune.runspec import names
@@ -40,6 +41,7 @@ def advice(run: ResolvedRun, spec: RunSpec, around: Surroundings, estimate: Mapp
         *_unusual(spec),
         *_mode(run, around),
         *_formats(run, around),
+        *_pictures(around),
         *_learning(run),
         *_answers(run, estimate),
         *_memory(estimate),
@@ -94,6 +96,16 @@ def _formats(run: ResolvedRun, around: Surroundings) -> Iterator[str]:
         yield "This GPU calculates in BFloat16, which is more robust than Float16."
     if run.precision == "BFloat16" and capability is not None and capability < AMPERE:
         yield "This GPU is older than Ampere and only imitates BFloat16: Float16 is faster on it."
+
+
+def _pictures(around: Surroundings) -> Iterator[str]:
+    vision, side = vision_config(around.base.config), around.data.smallest_side
+    unit = int(vision.get("patch_size") or 0) * int(vision.get("spatial_merge_size") or 1)
+    if side is not None and side < unit:
+        yield (
+            f"The smallest picture has a side of {side:g} pixels, and one visual token covers {unit}: the processor "
+            "scales it up, and the model sees little in it."
+        )
 
 
 def _experts(around: Surroundings) -> Iterator[str]:

@@ -26,6 +26,7 @@ class DataFacts:
         images_per_sample: most images that a sample has.
         fingerprint: of the samples; None where an earlier airtune validated them.
         evaluation_set_digest: of those that are held back; likewise.
+        smallest_side: of all images, in pixels; None without images.
     """
 
     root_uri: str
@@ -39,6 +40,7 @@ class DataFacts:
     images_per_sample: int
     fingerprint: str | None = None
     evaluation_set_digest: str | None = None
+    smallest_side: float | None = None
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> DataFacts:
@@ -60,6 +62,10 @@ class DataFacts:
                 images_per_sample=facts["images_per_sample"],
                 fingerprint=facts.get("fingerprint"),
                 evaluation_set_digest=facts.get("evaluation_set_digest"),
+                smallest_side=min(
+                    (spread["least"] for side in ("image_width", "image_height") if (spread := facts.get(side))),
+                    default=None,
+                ),
             )
         except (KeyError, TypeError) as error:
             raise DefectError(
