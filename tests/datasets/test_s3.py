@@ -13,15 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 from dataset_run import dataset_run
+from detection_formats import SCENES, WRITERS
 from headers import png_of
 from PIL import Image
 
 from airtune.cli import main
+from airtune.datasets.conversion import convert
 from airtune.datasets.decoding import UnusableImageError
 from airtune.datasets.draft import Draft, Reject
 from airtune.datasets.headers import HEAD
 from airtune.datasets.images import LARGE, Images
 from airtune.datasets.inspection import inspect
+from airtune.datasets.readers.formats import reader_for
 from airtune.datasets.readers.huggingface import HuggingFaceReader
 from airtune.datasets.record import read_records
 from airtune.datasets.source import Source
@@ -221,3 +224,20 @@ def test_pictures_in_tables_on_s3_are_read_by_their_cells(s3_environment: S3Serv
     open_store(name).delete("train.parquet")
     with pytest.raises(UnusableImageError, match="no such"):
         Images(name).read(key)
+
+
+@pytest.mark.parametrize("name", ["coco", "voc", "yolo", "csv"])
+def test_boxes_in_s3_are_read_and_converted_as_from_a_folder(
+    name: str, s3_environment: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRTUNE_HOME", str(tmp_path / "home"))
+    WRITERS[name](tmp_path / "data", SCENES)
+    remote = f"s3://airtune/boxes-{secrets.token_hex(4)}"
+    open_store(remote).upload_tree(tmp_path / "data")
+    readers = [reader_for(Source.open(uri), None) for uri in (remote, (tmp_path / "data").as_uri())]
+    assert readers[0][0] == readers[1][0] == name
+    rows = [list(reader.read(Task.PHRASE_GROUNDING)) for _, reader in readers]
+    assert rows[0] == rows[1]
+    done = convert(remote, tmp_path / "vi", "vi", link=True, tell=lambda line: None)
+    assert (done.samples, done.images) == ({"phrase-grounding": 3}, 3)
+    assert {path.stat().st_nlink for path in (tmp_path / "vi").glob("*/images/*")} == {1}
