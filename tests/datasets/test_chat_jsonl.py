@@ -103,6 +103,16 @@ def test_every_way_to_write_a_question_reads_the_same(root: Path, line: dict[str
     assert (draft.prompt, draft.truth, draft.images) == ("How many?", {"answer": "Two"}, ("images/a.png",))
 
 
+def test_paths_that_lead_into_the_dataset_are_followed_however_they_are_written(root: Path) -> None:
+    names = [str(root / "images/a.png"), "./images/a.png", "images\\a.png", ".\\images\\a.png", "images//a.png"]
+    write(root, *(turn("How many?", "Two", images=(name,)) for name in names))
+    assert [one.images for one in read(root)] == [("images/a.png",)] * len(names)
+    write(root, turn("How many?", "Two", images=(f"{root}-other/images/a.png",)))
+    [aside] = read(root)
+    assert isinstance(aside, SetAside)
+    assert aside.reason == "image-outside"
+
+
 def test_several_images_stay_in_their_order(root: Path) -> None:
     write(root, turn("<image><image>Same?", "No", images=("images/b.png", "images/a.png")))
     assert only(read(root)).images == ("images/b.png", "images/a.png")

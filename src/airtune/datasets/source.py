@@ -6,6 +6,7 @@ import codecs
 import difflib
 import functools
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ WHERE: Final = "spec.flow.blocks[dataset].settings.airtune.source"
 """Where a run.json names the dataset."""
 
 _OTHER_ARCHIVES: Final = (".7z", ".rar", ".gz", ".zst", ".xz", ".bz2")
+_DRIVE: Final = re.compile(r"[A-Za-z]:/")
 _READ_AT_ONCE: Final = 16
 _CHUNK: Final = 256
 _LARGEST_TEXT: Final = 64 * 1024 * 1024
@@ -170,18 +172,26 @@ class Source:
     def image_key(self, name: object, folders: Iterable[str]) -> str:
         """The key of the image that an annotation calls ``name``.
 
+        A path from the root of the file system is followed as far as it leads into the dataset's folder, as trainers
+        write it; and no name of a file holds a backslash, so one parts folders as on Windows.
+
         Args:
             name: as the annotation has it.
             folders: where to look for it, relative to the root; ``""`` is the root.
 
         Raises:
-            Reject: it is no relative path, leads out of the dataset, is a URL, or there is no such file; the message
+            Reject: it is no path into the dataset, is a URL, or there is no such file; the message
                 suggests the nearest name.
         """
         if not isinstance(name, str) or not name.strip():
             raise Reject("image-not-named", f"the image's name is missing or not a string: {short(name)}")
         if "://" in name or name.startswith("data:"):
             raise Reject("image-url", f"a URL instead of a file: {short(name)}")
+        name = name.replace("\\", "/")
+        if name.startswith("/"):
+            name = self._from_root(name)
+        elif _DRIVE.match(name):
+            raise Reject("image-outside", f"a path on a drive of Windows: {short(name)}")
         names = [name, name.removeprefix(self._top)] if name.startswith(self._top) else [name]
         places = [f"{folder}/{called}" if folder else called for called in names for folder in folders]
         for place in places:
@@ -197,6 +207,11 @@ class Source:
         nearest = self._nearest(places)
         hint = f"; is {short(nearest)} meant?" if nearest else ""
         raise Reject("image-missing", f"there is no file {short(places[0])}{hint}")
+
+    def _from_root(self, path: str) -> str:
+        """An absolute path relative to the dataset's folder; as it is where it does not lead there."""
+        roots = {str(root) for root in (local_path(self.uri), self._real_root) if root is not None}
+        return next((path[len(root) + 1 :] for root in roots if path.startswith(f"{root}/")), path)
 
     def _nearest(self, places: list[str]) -> str | None:
         if self._folders is None:
