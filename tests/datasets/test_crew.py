@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from crew_jobs import die, divmod_of, inverse, own_id
+from crew_jobs import die, die_of, divmod_of, inverse, own_id
 
 from airtune.datasets.crew import Crew
 from airtune.datasets.stage import validate
@@ -60,6 +60,18 @@ def test_who_works_for_one_that_is_killed_ends_too(tmp_path: Path) -> None:
 def test_one_that_is_killed_is_named_as_such() -> None:
     with pytest.raises(DefectError, match="memory"), Crew(2) as crew:
         list(crew.each(die, [1]))
+    # Even in the middle of jobs that are larger than a pipe, and where the rest of the crew goes on.
+    with pytest.raises(DefectError, match="memory"), Crew(2) as crew:
+        list(crew.each(die_of, [(number == 5, b"x" * 2_000_000) for number in range(20)]))
+
+
+def test_who_asks_for_no_more_leaves_a_crew_that_works() -> None:
+    with Crew(2) as crew:
+        for _ in crew.each(own_id, range(100)):
+            break
+        later = crew.begin(divmod_of, 9)
+        assert [pair for pair, _ in crew.each(divmod_of, range(5))] == [divmod(number, 7) for number in range(5)]
+        assert later()[0] == (1, 2)
 
 
 def test_small_work_is_done_here() -> None:

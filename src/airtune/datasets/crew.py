@@ -1,4 +1,9 @@
-"""Work that is spread over processes, its results in order, and no more of it in memory than is being worked on."""
+"""Work that is spread over processes, its results in order, and no more of it in memory than is being worked on.
+
+Not an executor of the standard library: that of Python 3.11 hands jobs out through one pipe, and when a process is
+killed while a large job is in it, nobody ever reads the rest and the caller waits for ever. Here every process has a
+pipe of its own and gets its next job when it is idle, so that its end is seen wherever it comes.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +12,17 @@ import os
 import signal
 import threading
 import time
-from collections import deque
+import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Final, TypeVar
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from airtune.errors import DefectError, Problem
 
 if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
     from types import TracebackType
 
 Job = TypeVar("Job")
@@ -41,7 +47,8 @@ class Crew:
     def __init__(self, processes: int | None = None) -> None:
         cores = len(os.sched_getaffinity(0)) if processes is None else processes
         self.processes = min(cores, MOST_PROCESSES)
-        self._pool: ProcessPoolExecutor | None = None
+        self._started: list[_Worker] = []
+        self._idle: list[_Worker] = []
 
     def __enter__(self) -> Crew:
         return self
@@ -57,20 +64,37 @@ class Crew:
         Raises:
             DefectError: one of the processes was killed.
         """
-        if not spread or self.processes < 2:
+        if not spread or self.processes < 2 or not self._start():
             yield from map(function, jobs)
             return
-        pool = self._started()
-        ahead: deque[Future[Result]] = deque()
+        rest = iter(jobs)
+        busy: dict[Any, tuple[_Worker, int]] = {}
+        done: dict[int, Result] = {}
+        given, asked, more = 0, 0, True
         try:
-            for job in jobs:
-                ahead.append(pool.submit(function, job))
-                if len(ahead) >= _AHEAD * self.processes:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        except BrokenProcessPool as error:
-            raise _killed() from error
+            while more or busy or done:
+                while more and self._idle and given < asked + _AHEAD * len(self._started):
+                    try:
+                        job = next(rest)
+                    except StopIteration:
+                        more = False
+                        break
+                    worker = self._idle.pop()
+                    worker.give(function, job)
+                    busy[worker.pipe] = worker, given
+                    given += 1
+                if asked in done:
+                    yield done.pop(asked)
+                    asked += 1
+                    continue
+                for pipe in wait(list(busy)):
+                    worker, number = busy.pop(pipe)
+                    result = worker.take()
+                    self._idle.append(worker)
+                    done[number] = result
+        finally:
+            for worker, _ in busy.values():  # whoever asked for no more, or an error: the next ones start afresh
+                self._dismiss(worker)
 
     def begin(self, function: Callable[[Job], Result], job: Job, *, spread: bool = True) -> Callable[[], Result]:
         """Begin a job that is done beside other work.
@@ -81,33 +105,74 @@ class Crew:
             spread: likewise; otherwise it is done when its result is asked for.
 
         Returns:
-            Gives the result, waiting for it where it has to.
+            Gives the result, once, waiting for it where it has to.
         """
-        if not spread or self.processes < 2:
+        if not spread or self.processes < 2 or not self._start():
             return lambda: function(job)
-        done = self._started().submit(function, job)
+        worker = self._idle.pop()
+        worker.give(function, job)
 
         def result() -> Result:
-            try:
-                return done.result()
-            except BrokenProcessPool as error:
-                raise _killed() from error
+            found: Result = worker.take()
+            self._idle.append(worker)
+            return found
 
         return result
 
-    def _started(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            # Fresh processes: a copy of this one would come with locks that its threads held at that moment.
-            self._pool = ProcessPoolExecutor(
-                self.processes, mp_context=get_context("spawn"), initializer=_begin, initargs=(os.getpid(),)
-            )
-        return self._pool
+    def _start(self) -> bool:
+        """Have all processes; whether one of them is idle."""
+        while len(self._started) < self.processes:
+            worker = _Worker()
+            self._started.append(worker)
+            self._idle.append(worker)
+        return bool(self._idle)
+
+    def _dismiss(self, worker: _Worker) -> None:
+        worker.stop()
+        self._started.remove(worker)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        for worker in self._started:
+            worker.stop()
+        self._started, self._idle = [], []
+
+
+class _Worker:
+    """One process, and the pipe to it."""
+
+    def __init__(self) -> None:
+        # A fresh process: a copy of this one would come with locks that its threads held at that moment.
+        context = get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self._process: SpawnProcess = context.Process(target=_work, args=(theirs, os.getpid()), daemon=True)
+        self._process.start()
+        theirs.close()  # so that the end of the process is the end of the pipe
+
+    def give(self, function: Callable[[Job], Result], job: Job) -> None:
+        """Hand a job to it, which has none."""
+        try:
+            self.pipe.send((function, job))
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise _killed() from error
+
+    def take(self) -> Any:
+        """The result of its job, waiting for it."""
+        try:
+            succeeded, found = self.pipe.recv()
+        except (EOFError, ConnectionResetError) as error:
+            raise _killed() from error
+        if not succeeded:
+            raise found
+        return found
+
+    def stop(self) -> None:
+        """End it, whatever it is doing."""
+        self.pipe.close()
+        self._process.terminate()
+        self._process.join()
+        self._process.close()
 
 
 def _killed() -> DefectError:
@@ -120,7 +185,7 @@ def _killed() -> DefectError:
     )
 
 
-def _begin(parent: int) -> None:
+def _work(pipe: Connection, parent: int) -> None:
     # What is made here is read once and gone, and hardly ever holds itself: looking for what does takes a fifth of the
     # time.
     gc.freeze()
@@ -129,6 +194,18 @@ def _begin(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the other end is closed: there is no more work
+        while True:
+            function, job = pipe.recv()
+            pipe.send(_result(function, job))
+
+
+def _result(function: Callable[[Any], Any], job: Any) -> tuple[bool, Any]:
+    try:
+        return True, function(job)
+    except Exception as error:
+        error.add_note("".join(traceback.format_tb(error.__traceback__)))  # which a pickle leaves behind
+        return False, error
 
 
 def _end_with(parent: int) -> None:
