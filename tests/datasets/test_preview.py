@@ -7,14 +7,20 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageDraw
+from broken_datasets import SPECIMENS
+from films import write_film
+from PIL import Image, ImageChops, ImageDraw, ImageStat
 
 from airtune.configs import configs_root
 from airtune.datasets.preview import preview
+from airtune.datasets.readers.formats import READERS, reader_for
 from airtune.datasets.record import read_records
 from airtune.datasets.report.contact_sheet import CELL, contact_sheet
 from airtune.datasets.report.preview_page import preview_page
+from airtune.datasets.source import Source
 from airtune.datasets.stage import validate
+from airtune.datasets.task_guess import guess_task
+from airtune.datasets.videos import read_frames
 from airtune.errors import DataError
 from airtune.runspec.tasks import Task
 from airtune.stores import layout
@@ -131,3 +137,32 @@ def test_text_alone_and_a_template_that_fails_are_shown_plainly(tmp_path: Path) 
     assert (seen.before, seen.label, seen.tokens) == (None, "Because.", None)
     assert "no chat template that could be used here" in preview_page(found, "model")
     assert contact_sheet(found.samples, found.images)[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_specimen_of_every_format_is_shown_with_its_pictures(name: str) -> None:
+    uri = (SPECIMENS / name).as_uri()
+    task = guess_task(reader_for(Source.open(uri), name)[1])
+    assert task is not None
+    found = preview(uri, task, dataset_format=name)
+    page = preview_page(found, None)
+    pictures = sum(max(1, len(seen.record.images)) for seen in found.samples)
+    assert page.count("data:image/") == pictures >= 1
+    if task is Task.PHRASE_GROUNDING:
+        assert 'class="box"' in page
+    assert contact_sheet(found.samples, found.images)[:4] == b"\x89PNG"
+
+
+def test_of_a_film_the_first_frame_is_shown(tmp_path: Path) -> None:
+    write_film(tmp_path / "a.mp4", frames=6, size=(64, 48))
+    turns = [{"role": "user", "content": "<video>What?"}, {"role": "assistant", "content": "A square."}]
+    (tmp_path / "train.jsonl").write_text(json.dumps({"messages": turns, "videos": ["a.mp4"]}) + "\n")
+    found = preview(tmp_path.as_uri(), Task.VIDEO_FREEFORM, base_model=TINY)
+    [seen] = found.samples
+    assert seen.before is not None
+    assert "<|video_pad|>" in seen.before
+    assert preview_page(found, None).count("data:image/") == 1
+    sheet = Image.open(io.BytesIO(contact_sheet(found.samples, found.images)))
+    first = Image.fromarray(read_frames(tmp_path / "a.mp4", [0], name="a")[0]).resize(CELL)
+    shown = sheet.crop((12, 12, 12 + CELL[0], 12 + CELL[1]))
+    assert ImageStat.Stat(ImageChops.difference(first, shown)).mean == pytest.approx([0, 0, 0], abs=3)
