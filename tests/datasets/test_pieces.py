@@ -156,3 +156,12 @@ def test_a_file_that_no_annotation_can_be_is_refused_before_it_is_read(tmp_path:
     [(_, refusal)] = Source.open(tmp_path.as_uri()).read_many(["a.xml"])
     assert isinstance(refusal, Reject)
     assert "5,000,000,000 bytes" in refusal.message
+
+
+def test_a_file_of_gigabytes_in_utf_16_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "a.jsonl").open("wb") as file:
+        file.write("\ufeff{}\n".encode("utf-16-le"))
+        file.truncate(3_000_000_000)
+    [(line, refusal)] = texts_of(tmp_path, "a.jsonl")
+    assert line == 1
+    assert "UTF-16 and has 3,000,000,000 bytes" in refusal

@@ -33,6 +33,7 @@ _DRIVE: Final = re.compile(r"[A-Za-z]:/")
 _READ_AT_ONCE: Final = 16
 _CHUNK: Final = 256
 _LARGEST_TEXT: Final = 64 * 1024 * 1024
+_LARGEST_WIDE: Final = 256 * 1024 * 1024
 _HEAD: Final = 64 * 1024
 _PART: Final = 4 * 1024 * 1024
 
@@ -133,6 +134,9 @@ class Source:
             Reject: a symbolic link leads out of the dataset, or the file is UTF-16 and broken.
         """
         if is_wide(self.head(key, len(codecs.BOM_UTF32_LE))):
+            if self.keys[key] > _LARGEST_WIDE:
+                message = f"the file is UTF-16 and has {self.keys[key]:,} bytes: write one of this size in UTF-8"
+                raise Reject("annotation-malformed", message)
             yield as_utf8(self.read(key))
             return
         for begin in range(0, self.keys[key], length):
