@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 
+from airtune.datasets.check import Asked, check
 from airtune.datasets.draft import Draft, Outcome, SetAside
 from airtune.datasets.images import Images
 from airtune.datasets.readers.formats import reader_for
@@ -394,3 +396,26 @@ def test_columns_that_are_not_used_are_said(tmp_path: Path) -> None:
     assert len(list(reader.read(Task.VQA))) == 1
     assert any("source" in note for note in reader.notes())
     assert any("1 questions have several answers" in note for note in reader.notes())
+
+
+@pytest.mark.training
+def test_pictures_in_tables_in_an_archive_are_trained_on_where_nothing_is_unpacked_yet(
+    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training_runs import resolved, train_to_end, training_rows, write_run
+
+    in_parquet(pictures, tmp_path / "shapes")
+    archive = tmp_path / "shapes.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for path in (tmp_path / "shapes").rglob("*.parquet"):
+            packed.write(path, path.relative_to(tmp_path))
+    (tmp_path / "work").mkdir()
+    found = check(Asked(uri=archive.as_uri(), task=Task.VQA, minimum_images=10), tmp_path / "work", lambda line: None)
+    records = found.assembly.records
+    monkeypatch.setenv("AIRTUNE_HOME", str(tmp_path / "another machine"))
+    run = resolved(task="vqa", epochs=2, batch_size=8)
+    directory = write_run((tmp_path / "store").as_uri(), "cells", run, records.rows(range(len(records))), archive)
+    assert train_to_end(directory)["steps"] == 6
+    rows = training_rows(directory, "metrics.jsonl")
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert len(list((tmp_path / "another machine/cache/tables").glob("*.arrow"))) == 2
