@@ -14,13 +14,13 @@ from airtune.datasets.decoding import LARGEST_FILE, Picture, UnusableImageError,
 from airtune.datasets.headers import HEAD, Header, read_header
 from airtune.datasets.image_cache import ImageCache
 from airtune.datasets.image_files import BucketFiles, FolderFiles, ImageFiles
-from airtune.datasets.parallel import in_threads
 from airtune.datasets.record import Record
 from airtune.datasets.table_images import FilesAndCells
 from airtune.datasets.tables import Tables
 from airtune.environment import Environment
 from airtune.errors import DataError, Problem
 from airtune.stores.opening import local_path
+from airtune.stores.parallel import in_threads
 
 _HEADS: Final = (HEAD, 16 * HEAD, LARGEST_FILE + 1)
 """Bytes that are asked for to see a header, one after the other."""

@@ -21,13 +21,13 @@ from airtune.datasets.image_facts import Content, ImageFacts, Inspected
 from airtune.datasets.image_formats import SUFFIXES
 from airtune.datasets.images import Images
 from airtune.datasets.known_images import KnownImages
-from airtune.datasets.parallel import in_threads
 from airtune.datasets.signature import signature_of
 from airtune.datasets.table_cells import cell_of
 from airtune.datasets.videos import look
 from airtune.environment import Environment
 from airtune.runspec.tasks import Task
 from airtune.stores.hashing import sha256_of_file
+from airtune.stores.parallel import in_threads
 
 __all__ = ["KNOWN", "ImageFacts", "Inspected", "check_size", "inspect", "known_images"]
 

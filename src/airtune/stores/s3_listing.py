@@ -7,8 +7,9 @@ several are listed at a time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, Final
+
+from airtune.stores.parallel import in_threads
 
 Page = dict[str, Any]
 AskForPage = Callable[[str, dict[str, str]], Page]
@@ -32,19 +33,13 @@ def list_objects(ask: AskForPage, prefix: str) -> list[Any]:
     first = ask(prefix, {})
     if not first.get("IsTruncated"):
         return list(first.get("Contents", []))
-    found: list[Any] = []
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        todo: set[Future[tuple[list[Any], list[str]]]] = {pool.submit(_folder, ask, prefix, first)}
-        try:
-            while todo:
-                done, todo = wait(todo, return_when=FIRST_COMPLETED)
-                for future in done:
-                    entries, folders = future.result()
-                    found += entries
-                    todo |= {pool.submit(_folder, ask, folder, None) for folder in folders}
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    found, folders = _folder(ask, prefix, first)
+    while folders:
+        deeper: list[str] = []
+        for _, (entries, inner) in in_threads(lambda folder: _folder(ask, folder, None), folders, _AT_A_TIME):
+            found += entries
+            deeper += inner
+        folders = deeper
     return found
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from airtune.datasets.parallel import in_threads
+from airtune.stores.parallel import in_threads
 
 
 def test_every_item_comes_with_its_result() -> None:
@@ -56,7 +56,7 @@ def test_an_error_is_raised_and_what_has_not_begun_never_does() -> None:
 def test_an_interrupted_process_does_not_wait_for_its_threads() -> None:
     script = (
         "import time\n"
-        "from airtune.datasets.parallel import in_threads\n"
+        "from airtune.stores.parallel import in_threads\n"
         "print('begun', flush=True)\n"
         "list(in_threads(lambda _: time.sleep(60), range(100), 4))\n"
     )
