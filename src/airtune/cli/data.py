@@ -67,15 +67,18 @@ def check(
 ) -> None:
     """Checks a dataset as a run would: exit code 65 where it would be refused. Writes nothing but the report."""
     from airtune.datasets import check as checking
+    from airtune.runspec.prompts import user_prompt
 
     check_report(report)
     find_store()
     uri = uri_of(src)
     with tempfile.TemporaryDirectory(prefix="airtune-check-") as folder:
+        serves = task_of(uri, task, dataset_format)
         asked = checking.Asked(
             uri=uri,
-            task=task_of(uri, task, dataset_format),
+            task=serves,
             format=dataset_format,
+            user_prompt=user_prompt(serves),
             base_model=uri_of(model) if model is not None else None,
             expectations=uri_of(expectations) if expectations is not None else None,
         )

@@ -177,7 +177,9 @@ def text_numbers(texts: pa.Array, spelt: Mapping[str, str] = MappingProxyType({}
     import pandas as pd
 
     known = texts.dictionary_encode()
-    distinct = [spelt.get(text, text) for text in known.dictionary.to_pylist()]
+    distinct = known.dictionary.to_pylist()
+    if spelt:
+        distinct = [spelt.get(text, text) for text in distinct]
     hashes = pd.util.hash_array(np.array(distinct, dtype=object), categorize=False).view(np.int64)
     return np.asarray(hashes[known.indices.to_numpy(zero_copy_only=False)])
 

@@ -39,7 +39,7 @@ class Reader(Protocol):
         """The keys of all files that are, or should be, images."""
 
     def read(self, task: Task) -> Iterator[Outcome]:
-        """Every sample, usable or not, in an order that depends on nothing but the files."""
+        """Every sample, usable or not, in the order of the files' names and of their lines: so they are numbered."""
 
 
 _ALL: Final[tuple[type[Reader], ...]] = (
