@@ -176,6 +176,18 @@ def test_a_file_in_utf_16_is_read(coco: Coco) -> None:
     assert drafts(coco.read())[0].truth["sentence"] == "cat"
 
 
+def test_what_was_begun_is_read_from_its_beginning_again_and_once_more_from_the_disk(coco: Coco) -> None:
+    coco.images("a.png", "b.png")
+    images = [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "b.png"}]
+    coco.write("data.json", document(box(), box(2), images=images))
+    reader = CocoReader(Source.open(coco.root.as_uri()))
+    first = next(iter(reader.read(Task.PHRASE_GROUNDING)))
+    assert next(iter(reader.read(Task.VQA))).images == first.images
+    assert [outcome.images for outcome in reader.read(Task.PHRASE_GROUNDING)] == [first.images, ("b.png",)]
+    coco.write("data.json", document(box(2, bbox=[0, 0, 5, 5]), images=images))
+    assert [type(outcome) for outcome in reader.read(Task.PHRASE_GROUNDING)] == [SetAside, Draft]
+
+
 def test_a_size_of_nothing_says_nothing(coco: Coco) -> None:
     coco.images("a.png")
     image = {"id": 1, "file_name": "a.png", "width": 0, "height": 0}

@@ -64,6 +64,8 @@ class CocoReader:
         self._sides, self._left_out = delivered(_json_files(source))
         self._crowds = 0
         self._passed_over: list[str] = []
+        # A document that was not read to its end is kept: whoever guesses the task reads its beginning several times.
+        self._begun: tuple[str, _Document] | None = None
 
     @classmethod
     def recognises(cls, source: Source) -> bool:
@@ -97,7 +99,9 @@ class CocoReader:
                 if not is_coco(self._source, key):
                     self._passed_over.append(key)
                     continue
-                document = _Document.read(self._source, key)
+                if self._begun is None or self._begun[0] != key:
+                    self._begun = key, _Document.read(self._source, key)
+                document = self._begun[1]
             except Reject as refusal:
                 yield refusal.at(Place(file=key, line=1, split=split))
                 continue
@@ -106,6 +110,7 @@ class CocoReader:
                 continue
             self._crowds += document.crowds
             yield from self._samples(document, key, split, task)
+            self._begun = None
 
     def _samples(self, document: _Document, key: str, split: Split | None, task: Task) -> Iterator[Outcome]:
         folders = self._folders.of(key, split)

@@ -58,6 +58,8 @@ class CsvReader:
         self._sides, self._left_out = delivered(_csv_files(source))
         self._passed_over: list[str] = []
         self._guessed: list[str] = []
+        # A file that was not read to its end is kept: whoever guesses the task reads its beginning several times.
+        self._begun: tuple[str, _Table] | None = None
 
     @classmethod
     def recognises(cls, source: Source) -> bool:
@@ -86,9 +88,10 @@ class CsvReader:
             if columns is None:
                 self._passed_over.append(key)
                 continue
-            table = _Table(columns)
             try:
-                table.read(self._source.text_parts(key))
+                if self._begun is None or self._begun[0] != key:
+                    self._begun = key, _Table.of(columns, self._source.text_parts(key))
+                table = self._begun[1]
             except Reject as refusal:
                 yield refusal.at(Place(file=key, line=1, split=split))
                 continue
@@ -96,6 +99,7 @@ class CsvReader:
                 form = "corners" if table.corners else "a corner, width and height"
                 self._guessed.append(f"{key} does not name its columns: by its numbers they are read as {form}")
             yield from self._samples(table, key, split, task)
+            self._begun = None
 
     def _samples(self, table: _Table, key: str, split: Split | None, task: Task) -> Iterator[Outcome]:
         for line, refusal in table.strays:
@@ -147,15 +151,22 @@ class _Table:
         """Of all boxes of the file."""
         return "fraction" if self._fractions * 2 > min(self._boxes, _DECIDING) else "pixel"
 
-    def read(self, parts: Iterable[bytes]) -> None:
-        """Take in the file."""
-        begun = not self._columns.named
+    @classmethod
+    def of(cls, columns: Columns, parts: Iterable[bytes]) -> _Table:
+        """The content of a file.
+
+        Raises:
+            Reject: it has a line that is too long for one.
+        """
+        table = cls(columns)
+        begun = not columns.named
         for line, text in enumerate(_lines(parts), start=1):
             if not text.strip():
                 continue
             if begun:
-                self._line(text, line)
+                table._line(text, line)
             begun = True
+        return table
 
     def _line(self, text: bytes, line: int) -> None:
         try:

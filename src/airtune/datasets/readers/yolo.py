@@ -58,6 +58,8 @@ class YoloReader:
     @classmethod
     def recognises(cls, source: Source) -> bool:
         """Whether there are text files that belong to images and hold boxes, or are empty beside names of classes."""
+        if not any(key.lower().endswith(".txt") for key in source.keys):
+            return False
         labels = _label_files(source, ImageFolders(source))
         full = [key for key in labels if source.keys[key]]
         if labels and not full:
