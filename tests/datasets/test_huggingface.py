@@ -398,6 +398,27 @@ def test_columns_that_are_not_used_are_said(tmp_path: Path) -> None:
     assert any("1 questions have several answers" in note for note in reader.notes())
 
 
+def test_folders_are_classes_where_the_run_says_so(tmp_path: Path, pictures: list[Path], new_run: NewRun) -> None:
+    root = tmp_path / "d"
+    for number, path in enumerate(pictures):
+        folder = root / ("train" if number < 24 else "test") / ("cat", "dog")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(DataError, match="name `format` huggingface"):
+        validate(new_run(root.as_uri(), "freeform"))
+    run = new_run(root.as_uri(), "freeform", format="huggingface")
+    validate(run)
+    facts = json.loads(run.store.read(layout.FACTS))
+    assert (facts["train_samples"], facts["validation_samples"], facts["set_aside"]) == (24, 6, 0)
+    found = {record.source_file: record.truth for record in read_records(run.workspace / layout.RECORDS)}
+    assert found["train/cat/00.png"] == '{"caption":"cat"}'
+    assert found["test/dog/25.png"] == '{"caption":"dog"}'
+    assert {outcome.reason for outcome in read(root, Task.VQA) if isinstance(outcome, SetAside)} == {"columns-unknown"}
+    (root / "train/00.png").write_bytes(pictures[0].read_bytes())
+    [aside] = [outcome for outcome in read(root, Task.FREEFORM) if isinstance(outcome, SetAside)]
+    assert aside.place.file == "train/00.png"
+
+
 @pytest.mark.training
 def test_pictures_in_tables_in_an_archive_are_trained_on_where_nothing_is_unpacked_yet(
     pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -12,6 +12,7 @@ from airtune.datasets.readers.chat_jsonl import ChatReader
 from airtune.datasets.readers.coco import CocoReader
 from airtune.datasets.readers.csv_boxes import CsvReader
 from airtune.datasets.readers.huggingface import HuggingFaceReader
+from airtune.datasets.readers.places import is_image
 from airtune.datasets.readers.vi import ViReader, looks_like_vi
 from airtune.datasets.readers.voc import VocReader
 from airtune.datasets.readers.yolo import YoloReader
@@ -95,6 +96,9 @@ def _unknown(source: Source) -> DataError:
         if rest:
             folders.setdefault(folder, []).append(rest)
     below = sorted(folder for folder, keys in folders.items() if looks_like_vi(keys))
+    fix = f"name {source.uri}/{below[0]}" if below else "see docs/datasets.md for what each looks like"
+    if not below and all(map(is_image, source.keys)) and any("/" in key for key in source.keys):
+        fix += "; where each folder is named for what its images show, name `format` huggingface"
     return DataError(
         Problem(
             WHERE,
@@ -102,6 +106,6 @@ def _unknown(source: Source) -> DataError:
             + (f" in the folders {', '.join(sorted(folders)[:6])}" if folders else ""),
             value=source.uri,
             allowed=", ".join(READERS),
-            fix=f"name {source.uri}/{below[0]}" if below else "see docs/datasets.md for what each looks like",
+            fix=fix,
         )
     )

@@ -10,6 +10,8 @@ row becomes
 * a caption, or each of several; the name of a class counts as one;
 * boxes with classes, see :mod:`airtune.datasets.readers.hub_objects`.
 
+Images without metadata have the names of their folders as classes, where the run names this format.
+
 Pictures in the cells of tables stay there, see :mod:`airtune.datasets.tables`.
 """
 
@@ -25,7 +27,8 @@ from typing import Any, ClassVar, Final
 from airtune.datasets.decoding import UnusableImageError, upright_size
 from airtune.datasets.draft import Draft, Outcome, Place, Reject, SetAside, short
 from airtune.datasets.readers import fields
-from airtune.datasets.readers.columns import Columns, columns_for
+from airtune.datasets.readers.class_folders import class_folders
+from airtune.datasets.readers.columns import Columns, Kind, columns_for
 from airtune.datasets.readers.conversations import Conversations
 from airtune.datasets.readers.hub_files import SIDECARS, HubFiles, hub_files, is_table
 from airtune.datasets.readers.hub_objects import hold_corners, truth_of_objects
@@ -101,6 +104,11 @@ class HuggingFaceReader:
                 yield refusal.at(Place(file=key, line=1, split=split))
                 continue
             yield from self._samples(task, key, split, rows)
+        if not self._files.sides:
+            for key, split, name in class_folders(self.images()):
+                kinds: dict[str, Kind] = {"image": "picture"} if name is None else {"image": "picture", "label": "text"}
+                row = {"image": PurePosixPath(key).name, "label": name}
+                yield from self._samples(task, key, split, Rows(kinds, {}, iter([(1, row)])))
 
     def _samples(self, task: Task, key: str, split: Split | None, rows: Rows) -> Iterator[Outcome]:
         columns: Columns | Reject
