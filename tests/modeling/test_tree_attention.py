@@ -131,6 +131,31 @@ def test_a_block_mask_leaves_out_blocks_that_no_token_sees() -> None:
     assert mask.sparsity() == pytest.approx(75.0)
 
 
+def test_flex_attention_is_compiled_once_for_rows_of_any_length() -> None:
+    """Traced as on a GPU, and computed here: the same attention as by the whole mask, and one graph for all trees."""
+    import torch
+    from torch._dynamo.utils import counters
+    from torch.nn.attention.flex_attention import flex_attention
+    from torch.nn.functional import scaled_dot_product_attention
+
+    from airtune.modeling.block_attention import COMPILED
+    from airtune.modeling.tree_attention import TreeAttention
+
+    torch._dynamo.reset()
+    counters.clear()
+    kernel = torch.compile(flex_attention, backend="aot_eager", **COMPILED)
+    for shared, own, branches in ((200, 50, 3), (333, 41, 4), (90, 100, 2), (130, 7, 9)):
+        tree, _ = a_tree([[1] * shared + [2 + number] * own for number in range(branches)])
+        query, key, value = (torch.randn(1, heads, len(tree.end), 16) for heads in (8, 4, 4))
+        with torch.no_grad():
+            found = kernel(query, key, value, block_mask=TreeAttention("blocks").masks(tree), enable_gqa=True)
+        wanted = scaled_dot_product_attention(
+            query, key.repeat_interleave(2, 1), value.repeat_interleave(2, 1), TreeAttention("boolean").masks(tree)
+        )
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+    assert counters["stats"]["unique_graphs"] == 1
+
+
 def test_what_cannot_share_a_row_is_padded() -> None:
     import torch
     from transformers import AutoModelForImageTextToText

@@ -21,6 +21,9 @@ IMPLEMENTATION: Final = "airtune_blocks"
 
 _BLOCK: Final = 128
 
+COMPILED: Final[dict[str, Any]] = {"dynamic": True}
+"""How FlexAttention is compiled: once for rows of any length, which differ from step to step."""
+
 
 def go_by_blocks(model: Any) -> Undo:
     """Has the language model compute attention as here, where its masks are block masks; else as SDPA does."""
@@ -109,4 +112,4 @@ def _kernel(device: str) -> Any:
     """FlexAttention made into one kernel, for rows of any length; elsewhere than on a GPU as it is written down."""
     from torch.nn.attention.flex_attention import flex_attention
 
-    return torch.compile(flex_attention, dynamic=True) if device == "cuda" else flex_attention
+    return torch.compile(flex_attention, **COMPILED) if device == "cuda" else flex_attention
