@@ -100,7 +100,7 @@ def root() -> Any:
     shutil.rmtree(folder)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.lists(LINES, max_size=5), st.sampled_from(TASKS), st.sampled_from(["vi", "chat-jsonl"]))
 def test_no_annotation_however_broken_gives_a_traceback_and_the_counts_close(
     root: Path, lines: list[bytes], task: Task, named: str
