@@ -7,11 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
 
 from airtune.datasets.expectations import Expectations
+from airtune.datasets.record import write_records
+from airtune.datasets.record_table import RecordTable
+from airtune.datasets.suite_table import COLUMNS, record_fields
 from airtune.datasets.suites import suite_for
 from airtune.errors import NotPermittedError, SettingsError
 from airtune.runspec.tasks import Task
+
+from .test_expectations import records_of
 
 WIDER = {
     "type": "expect_column_values_to_be_between",
@@ -101,3 +108,58 @@ def test_a_suite_that_is_not_there_or_not_allowed_is_refused(tmp_path: Path, mon
     monkeypatch.setenv("AIRTUNE_ALLOWED_SOURCES", "s3://ours")
     with pytest.raises(NotPermittedError, match="does not read from there"):
         suite_for(Task.VQA, written(tmp_path, WIDER))
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=False) | st.text(max_size=5)
+    | st.sampled_from(["width", "split", "expect_column_values_to_be_between", "info", "$x", "\ud800"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["column", "column_list", "min_value", "mostly", "type", "kwargs", "severity", "meta"]),
+        inner, max_size=4,
+    ),
+    max_leaves=8,
+)  # fmt: skip
+LIMITS = {
+    "expect_column_values_to_be_between": {"min_value": st.integers(-3, 99) | VALUES, "mostly": st.floats(0, 1)},
+    "expect_column_values_to_be_in_set": {"value_set": st.lists(st.text(max_size=3)) | VALUES},
+    "expect_column_values_to_match_regex": {"regex": st.sampled_from(["(", "a+"]) | VALUES},
+    "expect_column_values_to_be_unique": {
+        "row_condition": st.sampled_from(['split=="train"', "(", "x"]),
+        "condition_parser": st.just("pandas"),
+    },
+}
+ANY = st.fixed_dictionaries({}, optional=dict.fromkeys(("type", "kwargs", "severity", "description", "meta"), VALUES))
+PLAUSIBLE = st.sampled_from(sorted(LIMITS)).flatmap(
+    lambda kind: st.fixed_dictionaries(
+        {
+            "type": st.just(kind),
+            "kwargs": st.fixed_dictionaries({"column": st.sampled_from(list(COLUMNS)), **LIMITS[kind]}),
+        },
+        optional={"severity": st.sampled_from(["critical", "info"]), "description": st.text(max_size=5)},
+    )
+)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    suite=st.fixed_dictionaries({"expectations": st.lists(PLAUSIBLE, max_size=3)})
+    | st.fixed_dictionaries({"expectations": st.lists(ANY, max_size=2) | VALUES})
+    | VALUES
+)
+def test_whatever_a_suite_holds_it_is_used_or_refused_in_words(tmp_path: Path, suite: Any) -> None:
+    path = tmp_path / "any.json"
+    write_records(tmp_path / "records.parquet", records_of(Task.VQA))
+    records = RecordTable(tmp_path / "records.parquet")
+    path.write_text(json.dumps(suite))
+    said: list[str] = []
+    try:
+        built = Expectations(suite_for(Task.VQA, path.as_uri()))
+    except SettingsError as error:
+        said = [str(problem) for problem in error.problems]
+        event("refused")
+    else:
+        event("used")
+        checks = built.check(records.batches(record_fields(built.suite.columns)))
+        assert len(checks) == len(built.suite.expectations) > 0
+        assert json.dumps([check.to_json() for check in checks], ensure_ascii=False).encode()
+    assert all(text.encode() for text in said)

@@ -140,7 +140,7 @@ def _built(suite: Suite) -> tuple[Any, ...]:
                 Problem(
                     stated.where,
                     f"Great Expectations cannot build it: {str(error)[:300]}",
-                    value=str(stated.config["type"])[:100],
+                    value=repr(stated.config["type"])[:100],
                     fix="correct it",
                 )
             )

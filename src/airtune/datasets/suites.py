@@ -135,6 +135,7 @@ def _stated(data: bytes, where: str) -> tuple[list[Stated], bool]:
     """The expectations of a file, and whether it says that it stands alone."""
     try:
         suite = json.loads(data)
+        json.dumps(suite, ensure_ascii=False).encode()  # half a character could not be written down later on
         stated, alone = suite["expectations"], suite.get("meta", {}).get("replaces_default", False)
         if not isinstance(stated, list) or not isinstance(alone, bool):
             raise TypeError("'expectations' is not a list, or 'replaces_default' neither true nor false")
@@ -162,14 +163,14 @@ def _problem(item: object, place: str) -> Problem | None:
         return Problem(place, "has no 'type'", allowed=_SHAPE)
     kwargs = item.get("kwargs")
     if not isinstance(kwargs, dict):
-        return Problem(place, "has no object 'kwargs'", value=item["type"], allowed=_SHAPE)
+        return Problem(place, "has no object 'kwargs'", value=repr(item["type"])[:100], allowed=_SHAPE)
     if item.get("severity", "critical") not in SEVERITIES:
         return Problem(place, "no such severity", value=repr(item["severity"])[:100], allowed=" or ".join(SEVERITIES))
     names = [kwargs[key] for key in _COLUMN_KEYS if key in kwargs]
     listed = kwargs.get("column_list", [])
     names += listed if isinstance(listed, list) else [listed]
     for name in names:
-        if name not in COLUMNS:
+        if not isinstance(name, str) or name not in COLUMNS:
             near = difflib.get_close_matches(str(name), COLUMNS, n=1)
             return Problem(
                 place,
