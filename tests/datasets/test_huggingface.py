@@ -260,6 +260,9 @@ def rows_for(task: Task) -> Iterator[tuple[dict[str, Any], str | None, dict[str,
         objects = {"bbox": [[1.0, 2.0, 3.0, 4.0]], "category": ["cat"]}
         yield {"image": CELL, "objects": objects}, None, truth
         yield {"image": CELL, "objects": [{"bbox": [1.0, 2.0, 3.0, 4.0], "label": "cat"}]}, None, truth
+        marked = [{"role": "user", "content": "Find"}, {"role": "assistant", "content": "<ref-object><bbox>"}]
+        beside = {"ref": ["cat"], "bbox": [[1.0, 2.0, 4.0, 6.0]]}
+        yield {"image": CELL, "messages": marked, "objects": beside}, "Find", truth
 
 
 @pytest.mark.parametrize("task", [Task.VQA, Task.FREEFORM, Task.GENERIC, Task.PHRASE_GROUNDING])

@@ -83,7 +83,7 @@ def columns_for(task: Task, kinds: Mapping[str, Kind]) -> Columns:
     if not images and task is not Task.GENERIC:
         raise _nothing("image", _IMAGES, task, kinds)
     shapes = {
-        Task.PHRASE_GROUNDING: (_objects, _talk),
+        Task.PHRASE_GROUNDING: (_talk, _objects),  # boxes beside a conversation belong to it
         Task.VQA: (_talk, _question),
         Task.GENERIC: (_talk, _question, _caption),
     }.get(task, (_caption, _talk, _question))
@@ -139,7 +139,7 @@ def _without(kinds: Mapping[str, Kind], *used: str | None) -> tuple[str, ...]:
 def _talk(kinds: Mapping[str, Kind], images: tuple[str, ...]) -> Columns | None:
     name = _first(kinds, _TALKS, "messages")
     if name is not None:
-        return Columns("talk", images, name, unused=_without(kinds, name, *images))
+        return Columns("talk", images, name, unused=_without(kinds, name, "objects", *images))
     if kinds.get("prompt") == kinds.get("completion") == "messages":
         unused = _without(kinds, "prompt", "completion", *images)
         return Columns("question", images, "prompt", "completion", unused=unused)

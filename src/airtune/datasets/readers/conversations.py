@@ -12,6 +12,8 @@ keys                                      who writes it
 ``question`` and ``answer``               tables of questions
 ========================================= ====================================================================
 
+Boxes beside a conversation: see :mod:`airtune.datasets.readers.swift_objects`.
+
 Several turns: a sample of airtune is one question and one answer. Where the task is vqa, questions stand on their own
 (all of them are asked about the same images), so each turn becomes a sample. For the other tasks a later turn means
 nothing without the ones before it, and the conversation is set aside rather than torn apart.
@@ -25,6 +27,7 @@ from typing import Any, Final
 
 from airtune.datasets.draft import Draft, Outcome, Place, Reject, short
 from airtune.datasets.readers import fields
+from airtune.datasets.readers.swift_objects import grounding_of, has_marks
 from airtune.runspec.answers import parse_answer
 from airtune.runspec.tasks import Task
 
@@ -138,6 +141,8 @@ class Conversations:
                 raise Reject("image-not-named", "the sample names no image")
             texts = [(_text(asked), _text(answered)[0]) for asked, answered in pairs]
             _check_marks([marks for (_, marks), _ in texts], len(images) + (video is not None))
+            if "objects" in value and any(has_marks(asked) or has_marks(answered) for (asked, _), answered in texts):
+                return [self._grounding(texts[0][0][0], texts[0][1], value["objects"], place, images)]
         except Reject as refusal:
             return [refusal.at(_nth(place, number), images) for number in range(1, len(pairs) + 1)]
         if len(pairs) > 1:
@@ -170,6 +175,14 @@ class Conversations:
         if images or len(named) != 1:
             raise Reject("video-not-named", f"one video is shown, and there are {len(named)}, and {images} images")
         return locate(named[0])
+
+    def _grounding(self, asked: str, answered: str, objects: Any, place: Place, images: list[str]) -> Draft:
+        if self.task is not Task.PHRASE_GROUNDING:
+            raise Reject("other-task", "a conversation with boxes beside it is for phrase-grounding")
+        if len(images) != 1:
+            raise Reject("annotation-shape", f"boxes of one image are read, and there are {len(images)} images")
+        prompt, truth, units = grounding_of(asked, answered, objects)
+        return Draft(place=place, images=tuple(images), prompt=prompt or None, truth=truth, units=units)
 
     def _sample(self, asked: str, answered: str, place: Place, images: tuple[str, ...], video: str | None) -> Outcome:
         try:

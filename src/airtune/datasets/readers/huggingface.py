@@ -169,6 +169,8 @@ class HuggingFaceReader:
         try:
             if columns.shape == "talk":
                 value[columns.of] = row.get(columns.of)
+                if row.get("objects") is not None:
+                    value["objects"] = row["objects"]
                 yield from self._conversations.samples(value, place, locate)
                 return
             if columns.shape == "question" and columns.answer is not None:
