@@ -74,6 +74,16 @@ def test_who_asks_for_no_more_leaves_a_crew_that_works() -> None:
         assert later()[0] == (1, 2)
 
 
+def test_a_crew_is_thinned_by_those_who_are_idle_and_complete_again_when_it_is_needed() -> None:
+    with Crew(2) as crew:
+        list(crew.each(own_id, [1]))
+        later = crew.begin(divmod_of, 9)
+        crew.thin()
+        assert len([child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]) == 1
+        assert later()[0] == (1, 2)
+        assert os.getpid() not in set(crew.each(own_id, range(20)))
+
+
 def test_small_work_is_done_here() -> None:
     with Crew(2) as crew:
         assert list(crew.each(own_id, [1], spread=False)) == [os.getpid()]

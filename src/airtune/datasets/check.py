@@ -198,6 +198,7 @@ def check(asked: Asked, folder: Path, tell: Say) -> Checked:
         )
         shutil.rmtree(folder / "spool")
         finding = crew.begin(look_over, (assembly.records, asked.task), spread=len(assembly.records) >= WORTH_SPREADING)
+        crew.thin()
         nothing = empty_dataset(assembly, len(files), uri=asked.uri, task=asked.task)
         checks: list[Check] = []
         if nothing is None:

@@ -119,6 +119,12 @@ class Crew:
 
         return result
 
+    def thin(self) -> None:
+        """End those that are idle: no more than what is under way is wanted of the crew for now."""
+        for worker in self._idle:
+            self._dismiss(worker)
+        self._idle = []
+
     def _start(self) -> bool:
         """Have all processes; whether one of them is idle."""
         while len(self._started) < self.processes:
