@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,14 @@ def grounding(sentence: object, *phrases: tuple[object, object]) -> dict[str, An
 
 def snapshot(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in names}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _home_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What one run of the tests has found out about images is not known to the next."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRTUNE_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ Training does not rely on either: it holds every file against its digest.
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 import sqlite3
 import threading
@@ -21,15 +22,12 @@ from typing import Any, Final
 
 import orjson
 
-from airtune.datasets import decoding, videos
+from airtune.datasets import decoding, image_facts, image_formats, signature, videos
 from airtune.datasets.draft import Reject
 from airtune.datasets.image_facts import Content, ImageFacts
 from airtune.datasets.videos import VideoFacts
 
 _LOG: Final = logging.getLogger("airtune.datasets")
-
-RULES: Final = 1
-"""To be raised whenever the same content is judged or described in another way than before."""
 
 _KEPT_S: Final = 180 * 86_400
 """Seconds after which a dataset that nobody has looked at is forgotten."""
@@ -215,9 +213,11 @@ class KnownImages:
 
 @functools.cache
 def _rules() -> str:
-    limits = (decoding.LARGEST_FILE, decoding.LARGEST_PICTURE, decoding.SMALLEST_SIDE, decoding.MOST_ELONGATED)
-    libraries = (version("pillow"), version("pi-heif"), version("imagehash"))
-    return repr((RULES, limits, videos.FEWEST_FRAMES, libraries))
+    """By which contents are judged and described: when the code or a library changes, all is looked at anew."""
+    code = hashlib.sha256()
+    for module in (decoding, image_facts, image_formats, signature, videos):
+        code.update(Path(str(module.__file__)).read_bytes())
+    return " ".join([code.hexdigest(), *(f"{name} {version(name)}" for name in ("pillow", "pi-heif", "imagehash"))])
 
 
 def _bytes(content: Content) -> bytes:
