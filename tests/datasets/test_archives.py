@@ -366,7 +366,7 @@ def broken(draw: Callable[..., Any]) -> bytes:
 
 
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(st.binary(max_size=600) | broken(), st.sampled_from([".zip", ".tar", ".tgz", ".tar.zst"]))
 def test_no_archive_however_broken_gives_a_traceback_or_writes_outside(

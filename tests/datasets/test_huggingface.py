@@ -422,6 +422,7 @@ def test_folders_are_classes_where_the_run_says_so(tmp_path: Path, pictures: lis
     assert aside.place.file == "train/00.png"
 
 
+@pytest.mark.nightly
 @pytest.mark.training
 def test_pictures_in_tables_in_an_archive_are_trained_on_where_nothing_is_unpacked_yet(
     pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
