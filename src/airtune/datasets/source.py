@@ -93,7 +93,7 @@ class Source:
                 raise _no_dataset(uri, "is a file, not a folder", fix=_unpack(uri))
             raise _no_dataset(uri, "is an empty folder" if path is not None else "holds nothing (does it exist?)")
         if path is not None:
-            odd += _dangling(path)
+            odd += _no_files(path)
         return cls(uri, store, found, f"{path.name}/" if path is not None and folder != uri else "", odd)
 
     def notes(self) -> list[str]:
@@ -101,7 +101,7 @@ class Source:
         if not self._odd:
             return []
         some = ", ".join(sorted(self._odd)[:3]) + (" …" if len(self._odd) > 3 else "")
-        what = "links that lead nowhere, or names that no annotation could hold"
+        what = "links that lead nowhere, what cannot be read, or names that no annotation could hold"
         return [f"{len(self._odd)} entries are passed over ({what}): {some}"]
 
     @functools.cached_property
@@ -265,15 +265,33 @@ def _is_litter(key: str) -> bool:
     return any(part in LITTER for part in parts) or parts[-1].startswith("._")
 
 
-def _dangling(root: Path) -> list[str]:
-    """Links below a folder that lead to no file: git-annex and the like leave them for what was not fetched."""
-    return [
-        short((Path(folder) / name).relative_to(root).as_posix().encode("utf-8", errors="replace").decode())
-        for folder, _, names in os.walk(root)
-        for name in names
-        if os.path.islink(f"{folder}/{name}") and not os.path.exists(f"{folder}/{name}")  # noqa: PTH110, PTH114
-        # (pathlib would make an object of every file)
-    ]
+def _no_files(root: Path) -> list[str]:
+    """What lies below a folder and can be no part of a dataset: pipes, devices, and links that lead nowhere.
+
+    Such links are what git-annex and the like leave for content that was not fetched.
+    """
+    odd: list[str] = []
+    folders = [str(root)]
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:  # a folder that may not be looked into
+            odd.append(folder)
+            continue
+        folders += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        odd += [
+            entry.path for entry in entries if not entry.is_dir(follow_symlinks=False) and not _leads_somewhere(entry)
+        ]
+    keys = (Path(path).relative_to(root).as_posix() for path in odd)
+    return [short(key.encode("utf-8", errors="replace").decode()) for key in keys]
+
+
+def _leads_somewhere(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file() or entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _check_folder(path: Path, uri: str) -> None:
