@@ -59,6 +59,11 @@ def test_numbers_up_to_one_are_fractions_and_a_few_in_pixels_among_them_do_not_c
     assert {draft.units for draft in drafts(read(tmp_path, "csv")[0])} == {"fraction"}
 
 
+def test_a_box_of_one_pixel_that_is_not_the_first_is_in_pixels(tmp_path: Path) -> None:
+    put(tmp_path, {"a.png": None, "boxes.csv": "filename,x,y,width,height,class\na.png,0,1,1,1,cat\n"})
+    assert drafts(read(tmp_path, "csv")[0])[0].units == "pixel"
+
+
 @pytest.mark.parametrize(
     ("files", "splits"),
     [

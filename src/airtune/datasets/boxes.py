@@ -149,6 +149,8 @@ def _on_grid(low: float, high: float, side: int) -> tuple[int, int]:
 
 
 def _unit(edge: float, side: int) -> int:
+    if edge.is_integer() and 0 <= edge <= side:  # the same as below, for what most formats hold
+        return (2 * int(edge) * COORDINATE_RANGE + side) // (2 * side)
     fine = math.floor(min(max(edge, 0.0), float(side)) * _FINE + 0.5)
     whole = (fine + _FINE // 2) // _FINE * _FINE
     # Never further than to the nearest unit of the grid, or boxes that come from the grid would not get back to it.

@@ -66,7 +66,8 @@ class ControlTokens:
             found = [self.escape_all(item) for item in value]
             return [item for item, _ in found], sum(count for _, count in found)
         if isinstance(value, Mapping):
-            inner = {key: self.escape_all(item) for key, item in value.items()}
+            # Boxes are numbers, and there may be millions of them.
+            inner = {key: (item, 0) if key == "boxes" else self.escape_all(item) for key, item in value.items()}
             return {key: item for key, (item, _) in inner.items()}, sum(count for _, count in inner.values())
         return value, 0
 

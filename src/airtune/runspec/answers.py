@@ -141,11 +141,17 @@ def box_problem(box: object) -> str | None:
     """What is wrong with a box of four integers in 0..1024, in words; None when nothing is."""
     if not isinstance(box, list | tuple) or len(box) != 4:
         return "a box is not a list of four numbers"
+    left, top, right, bottom = box
+    if (
+        type(left) is type(top) is type(right) is type(bottom) is int
+        and 0 <= left < right <= COORDINATE_RANGE
+        and 0 <= top < bottom <= COORDINATE_RANGE
+    ):
+        return None  # nearly all of them, of which there may be millions
     if any(isinstance(edge, bool) or not isinstance(edge, int) for edge in box):
         return "a box holds something else than integers"
     if any(not 0 <= edge <= COORDINATE_RANGE for edge in box):
         return f"a box leaves the range 0 to {COORDINATE_RANGE}"
-    left, top, right, bottom = box
     return "a box is empty: xmin < xmax and ymin < ymax must hold" if left >= right or top >= bottom else None
 
 

@@ -39,7 +39,6 @@ _SUFFIXES: Final = (".csv", ".tsv")
 _LOOKED_AT: Final = 20
 _LARGEST_FRACTION: Final = 1.5
 _DECIDING: Final = 1000
-_EDGES: Final = 4
 _LONGEST_LINE: Final = 1024 * 1024
 
 
@@ -222,8 +221,10 @@ class _Table:
                 self.names[label] = refusal
         self.objects.add(name, label, *edges)
         self._boxes += 1
-        if self._boxes <= _DECIDING and max(map(abs, edges)) <= _LARGEST_FRACTION:
-            self._fractions += 1
+        if self._boxes <= _DECIDING:
+            left, top, right, bottom = edges
+            reach = (right, bottom) if self.corners else (left + right, top + bottom)
+            self._fractions += max(map(abs, (*edges, *reach))) <= _LARGEST_FRACTION
         if not self._columns.named and (edges[2] <= edges[0] or edges[3] <= edges[1]):
             self.corners = False
 
