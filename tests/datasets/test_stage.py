@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -71,6 +72,17 @@ def test_a_good_dataset_becomes_records_facts_and_a_report(folder: ViFolder, new
     assert run.read_json(layout.VALIDATION_RESULT)["passed"] is True
     assert any("40 samples on 40 images" in line for line in lines)
     assert not list(Path.cwd().glob("gx*"))
+
+
+def test_what_a_killed_validation_left_a_week_ago_is_removed(folder: ViFolder, new_run: NewRun, tmp_path: Path) -> None:
+    folder.fill("dump", 30)
+    run = new_run(folder.root.as_uri())
+    old, new = (tmp_path / "home/work" / name for name in ("validate-old", "validate-new"))
+    for path in (old / "spool", new):
+        path.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    validate(run)
+    assert sorted(path.name for path in old.parent.iterdir()) == ["validate-new"]
 
 
 def test_run_twice_it_writes_the_same(folder: ViFolder, new_run: NewRun) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from airtune.datasets.check import DATA_DOCS, Asked, Checked, check
 from airtune.datasets.earlier import drift_since_champion
@@ -22,6 +24,9 @@ from airtune.runspec.spec import RunSpec
 from airtune.stores import layout
 from airtune.stores.permission import is_hub_id
 from airtune.stores.run_directory import RunDirectory
+
+_PREFIX: Final = "validate-"
+_GIVEN_UP_AFTER_S: Final = 7 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,8 @@ def validate(run: RunDirectory, *, tell: Say = say) -> ValidationResult:
         tell(f"{taken:,} images were looked at ahead")
     work = Environment.read().home / "work"
     work.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="validate-", dir=work) as folder:
+    _clear(work)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=work) as folder:
         checked = check(asked, Path(folder), tell)
         images = Path(folder, "images.parquet")
         write_images(images, checked.inspected)
@@ -141,6 +147,14 @@ def _write_data_docs(run: RunDirectory, folder: Path) -> None:
     if folder.is_dir():
         shutil.copytree(folder, run.path(layout.DATA_DOCS))
         run.push(layout.DATA_DOCS)
+
+
+def _clear(work: Path) -> None:
+    """Remove what a validation left that was killed: no other one takes so long."""
+    for left in work.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # it has just ended by itself
+            if left.stat().st_mtime < time.time() - _GIVEN_UP_AFTER_S:
+                shutil.rmtree(left)
 
 
 def _take(run: RunDirectory, name: str, file: Path) -> None:
