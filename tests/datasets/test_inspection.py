@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -143,6 +146,23 @@ def test_what_is_known_does_not_let_a_link_lead_out(root: Path, tmp_path: Path) 
         (root / name).symlink_to(target)
     found = inspect(Images(root.as_uri()), keys)
     assert [content.reason for content in found.values() if isinstance(content, Reject)] == ["image-outside"] * 2
+
+
+def test_interrupted_processes_go_quietly(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "WORTH_SPREADING", 10)
+    monkeypatch.setattr(inspection, "_JOB", 2)
+    unraisable: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+
+    def interrupt(done: int, _: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Crew(2) as crew:
+        inspect(Images(root.as_uri()), keys_of(root), interrupt, crew=crew)
+    gc.collect()
+    assert unraisable == []
+    assert multiprocessing.active_children() == []
 
 
 def test_interrupted_it_keeps_what_it_has(root: Path) -> None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
@@ -109,10 +109,11 @@ def inspect(
         rest = chain(begun, rest)
         spread = crew is not None and not images.remote and len(begun) == WORTH_SPREADING
         looked = _in_processes(images, rest, place, crew) if spread and crew else _in_threads(images, rest, known)
-        for each in looked:
-            if each.digest is not None:
-                known.remember(each.file.key, each.file.seen, each.digest, each.content if each.is_new else None)
-            is_there(each.file.key, each.content)
+        with closing(looked):  # interrupted, it takes its work back from the crew before the crew goes
+            for each in looked:
+                if each.digest is not None:
+                    known.remember(each.file.key, each.file.seen, each.digest, each.content if each.is_new else None)
+                is_there(each.file.key, each.content)
     return {key: found[key] for key in wanted}
 
 
@@ -134,12 +135,12 @@ def _changed(
         yield from (_File(key, versions.get(key), key in films) for key in chunk if key in rest)
 
 
-def _in_threads(images: Images, files: Iterable[_File], known: KnownImages) -> Iterator[_Found]:
+def _in_threads(images: Images, files: Iterable[_File], known: KnownImages) -> Generator[_Found]:
     for _, found in in_threads(lambda file: _look_at(images, file, known), files, images.readers):
         yield found
 
 
-def _in_processes(images: Images, files: Iterable[_File], place: Path, crew: Crew) -> Iterator[_Found]:
+def _in_processes(images: Images, files: Iterable[_File], place: Path, crew: Crew) -> Generator[_Found]:
     rest = iter(files)
     jobs = ((images, place, job) for job in iter(lambda: list(islice(rest, _JOB)), []))
     for results in crew.each(_look_at_all, jobs):
