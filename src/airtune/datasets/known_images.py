@@ -11,6 +11,7 @@ import functools
 import hashlib
 import logging
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -232,11 +233,15 @@ def _content(found: bytes) -> Content:
         return Reject(fields["reason"], fields["message"])
     if "rate" in fields:
         return VideoFacts(**fields)
-    changes = _same(tuple(fields.pop("changes")))
-    return ImageFacts(**fields | {"changes": changes, "stored_size": tuple(fields["stored_size"])})
+    stored_size = _same(tuple(fields["stored_size"]))
+    fields |= {"changes": _same(tuple(fields["changes"])), "stored_size": stored_size}
+    fields["format"] = sys.intern(fields["format"])
+    if (fields["width"], fields["height"]) == stored_size:
+        fields["width"], fields["height"] = stored_size
+    return ImageFacts(**fields)
 
 
 @functools.lru_cache(maxsize=1024)
-def _same(changes: tuple[str, ...]) -> tuple[str, ...]:
-    """One tuple for all images that needed the same: a million of them need not hold a million."""
-    return changes
+def _same(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """One tuple for all images that have the same: a million of them need not hold a million."""
+    return values
