@@ -93,6 +93,7 @@ def assert_the_same_curve(
 def assert_the_same_bundle(
     one: RunDirectory, other: RunDirectory, folder: str, weights: str, apart: float = 2e-4
 ) -> None:
+    import torch
     from safetensors.torch import load_file
 
     names = [sorted(path.name for path in (run.workspace / folder).iterdir()) for run in (one, other)]
@@ -100,8 +101,9 @@ def assert_the_same_bundle(
     expected, found = (load_file(run.workspace / folder / weights) for run in (one, other))
     assert expected.keys() == found.keys()
     for name, tensor in expected.items():
-        assert found[name].dtype == tensor.dtype
-        assert float((found[name] - tensor).abs().max()) < apart, name
+        torch.testing.assert_close(
+            found[name], tensor, rtol=0, atol=apart, msg=lambda words, name=name: f"{name}: {words}"
+        )
     assert other.read_json("training/result.json")["state"] == "complete"
 
 
