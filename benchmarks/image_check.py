@@ -51,10 +51,10 @@ def decode_alone(path: str) -> int:
 
 def ready() -> None:
     """Imports what is needed, before the clock runs."""
-    import airtune.datasets.inspection
-    from airtune.datasets.signature import signature_of
+    import airtune.datasets.pictures.inspection
+    from airtune.datasets.pictures.signature import signature_of
 
-    assert airtune.datasets.inspection
+    assert airtune.datasets.pictures.inspection
     signature_of(Image.effect_noise((64, 64), 90).convert("RGB"))
 
 
@@ -69,8 +69,8 @@ def cpu_seconds() -> float:
 def measure(what: str, folder: Path) -> float:
     """Seconds for every file of the folder."""
     from airtune.datasets.crew import Crew
-    from airtune.datasets.images import Images
-    from airtune.datasets.inspection import inspect
+    from airtune.datasets.pictures.images import Images
+    from airtune.datasets.pictures.inspection import inspect
 
     paths = sorted(folder.iterdir())
     keys = [path.name for path in paths]

@@ -62,7 +62,7 @@ def system_prompt(processor: Any, tokens: int) -> str:
 
 def write_dataset(case: Case, root: Path) -> None:
     """Drawn pictures with questions, or with a located sentence, in the layout of a Vi export."""
-    from airtune.datasets.shapes import draw_scene
+    from airtune.datasets.drawn.shapes import draw_scene
 
     for split, count in (("training", case.pictures), ("validation", VALIDATION_PICTURES)):
         for kind in ("images", "annotations"):

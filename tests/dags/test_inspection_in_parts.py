@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airtune.datasets.demo import write_demo_dataset
+from airtune.datasets.drawn.demo import write_demo_dataset
 
 pytestmark = pytest.mark.airflow
 

@@ -276,7 +276,7 @@ tell(**told)
 @pytest.fixture(scope="module")
 def loaded(module_airflow: Any) -> dict[str, Any]:
     """Three runs of the DAG with only its first task for real: one that is well, two that are not."""
-    from airtune.datasets.demo import write_demo_dataset
+    from airtune.datasets.drawn.demo import write_demo_dataset
 
     data = module_airflow.folder / "data"
     write_demo_dataset(data, train=4, validation=2)

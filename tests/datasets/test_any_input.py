@@ -14,17 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from airtune.datasets.annotations.control_tokens import ControlTokens
 from airtune.datasets.assembly import assemble
-from airtune.datasets.control_tokens import ControlTokens
 from airtune.datasets.counting import Counts
 from airtune.datasets.crew import Crew
 from airtune.datasets.draft import REMEDIES, SetAside
 from airtune.datasets.facts import facts_of
-from airtune.datasets.images import Images
-from airtune.datasets.inspection import inspect
+from airtune.datasets.pictures.images import Images
+from airtune.datasets.pictures.inspection import inspect
 from airtune.datasets.readers.formats import reader_for
 from airtune.datasets.record import read_records, write_records
-from airtune.datasets.source import Source
+from airtune.datasets.sources.source import Source
 from airtune.datasets.spool import Spool, outcomes_of
 from airtune.runspec.prompts import user_prompt
 from airtune.runspec.tasks import Task

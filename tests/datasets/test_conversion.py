@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from boxes_reading import put
 from broken_datasets import SPECIMENS
 from detection_formats import SCENES, WRITERS
 from hypothesis import HealthCheck, given, settings
@@ -15,18 +16,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from airtune.datasets import conversion
-from airtune.datasets.control_tokens import ControlTokens
+from airtune.datasets.annotations.control_tokens import ControlTokens
 from airtune.datasets.conversion import Converted, convert
 from airtune.datasets.draft import Draft, Reject
-from airtune.datasets.images import Images
-from airtune.datasets.inspection import inspect
+from airtune.datasets.pictures.images import Images
+from airtune.datasets.pictures.inspection import inspect
 from airtune.datasets.readers.formats import reader_for
 from airtune.datasets.samples import SAMPLE_COLUMNS, sample_of
-from airtune.datasets.source import Source
+from airtune.datasets.sources.source import Source
 from airtune.errors import DataError, SettingsError
 from airtune.runspec.tasks import Task
 
-from .boxes_reading import put
 from .conftest import ViFolder, grounding, line_of, vqa
 
 TASKS = (Task.PHRASE_GROUNDING, Task.VQA, Task.FREEFORM)

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from airtune.datasets.boxes import finish
+from airtune.datasets.annotations.boxes import finish
 from airtune.datasets.draft import REMEDIES, Draft
-from airtune.datasets.expectations import Expectations
+from airtune.datasets.expectations.holding import Expectations
+from airtune.datasets.expectations.suites import suite_for
+from airtune.datasets.expectations.table import COLUMNS
 from airtune.datasets.readers.formats import reader_for
-from airtune.datasets.source import Source
-from airtune.datasets.suite_table import COLUMNS
-from airtune.datasets.suites import suite_for
+from airtune.datasets.sources.source import Source
 from airtune.runspec.tasks import Task
 
 PAGE = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")

@@ -9,11 +9,11 @@ from detection_formats import SCENES, WRITERS, Scene
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from airtune.datasets.boxes import finish
+from airtune.datasets.annotations.boxes import finish
 from airtune.datasets.check import Asked, Checked, check
 from airtune.datasets.draft import Draft
 from airtune.datasets.readers.formats import reader_for
-from airtune.datasets.source import Source
+from airtune.datasets.sources.source import Source
 from airtune.runspec.tasks import Task
 
 BOXES = [name for name in WRITERS if name != "vi"]

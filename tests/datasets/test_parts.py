@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from airtune.datasets import inspection
-from airtune.datasets.demo import write_demo_dataset
+from airtune.datasets.drawn.demo import write_demo_dataset
 from airtune.datasets.parts import MOST, inspect_part, plan
+from airtune.datasets.pictures import inspection
 from airtune.datasets.stage import validate
 from airtune.errors import DataError, SettingsError
 from airtune.stores import layout

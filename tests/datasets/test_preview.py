@@ -12,15 +12,15 @@ from films import write_film
 from PIL import Image, ImageChops, ImageDraw, ImageStat
 
 from airtune.configs import configs_root
+from airtune.datasets.pictures.videos import read_frames
 from airtune.datasets.preview import preview
 from airtune.datasets.readers.formats import READERS, reader_for
 from airtune.datasets.record import read_records
 from airtune.datasets.report.contact_sheet import CELL, contact_sheet
 from airtune.datasets.report.preview_page import preview_page
-from airtune.datasets.source import Source
+from airtune.datasets.sources.source import Source
 from airtune.datasets.stage import validate
 from airtune.datasets.task_guess import guess_task
-from airtune.datasets.videos import read_frames
 from airtune.errors import DataError
 from airtune.runspec.tasks import Task
 from airtune.stores import layout

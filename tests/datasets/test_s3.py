@@ -19,15 +19,15 @@ from PIL import Image
 
 from airtune.cli import main
 from airtune.datasets.conversion import convert
-from airtune.datasets.decoding import UnusableImageError
 from airtune.datasets.draft import Draft, Reject
-from airtune.datasets.headers import HEAD
-from airtune.datasets.images import LARGE, Images
-from airtune.datasets.inspection import inspect
+from airtune.datasets.pictures.decoding import UnusableImageError
+from airtune.datasets.pictures.headers import HEAD
+from airtune.datasets.pictures.images import LARGE, Images
+from airtune.datasets.pictures.inspection import inspect
 from airtune.datasets.readers.formats import reader_for
 from airtune.datasets.readers.huggingface import HuggingFaceReader
 from airtune.datasets.record import read_records
-from airtune.datasets.source import Source
+from airtune.datasets.sources.source import Source
 from airtune.datasets.stage import validate
 from airtune.errors import DataError
 from airtune.runspec.tasks import Task

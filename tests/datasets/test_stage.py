@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from airtune.datasets.images import Images
+from airtune.datasets.pictures.images import Images
 from airtune.datasets.record import read_records
 from airtune.datasets.stage import validate
 from airtune.errors import DataError, ExitCode, SettingsError

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from airtune.datasets.demo import COLOUR_NAMES, SHAPE_NAMES
-from airtune.datasets.shapes import draw_scene
+from airtune.datasets.drawn.demo import COLOUR_NAMES, SHAPE_NAMES
+from airtune.datasets.drawn.shapes import draw_scene
 
 FOLDER = Path(__file__).parents[2] / "include" / "configs" / "demo" / "tiny-vlm"
 PICTURES = 50

@@ -40,7 +40,7 @@ def store(platform: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few drawn pictures, 48 samples to train on and 16 to validate."""
-    from airtune.datasets.demo import write_demo_dataset
+    from airtune.datasets.drawn.demo import write_demo_dataset
 
     folder = tmp_path_factory.mktemp("data") / "shapes"
     write_demo_dataset(folder, train=24, validation=8)

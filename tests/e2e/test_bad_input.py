@@ -71,7 +71,7 @@ WRONG: dict[str, tuple[Change, str]] = {
 @pytest.fixture(scope="module")
 def unreadable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset in which no image can be read."""
-    from airtune.datasets.demo import write_demo_dataset
+    from airtune.datasets.drawn.demo import write_demo_dataset
 
     folder = tmp_path_factory.mktemp("unreadable")
     write_demo_dataset(folder, train=24, validation=8)

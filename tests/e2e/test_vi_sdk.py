@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airtune.datasets.shapes import draw_scene
+from airtune.datasets.drawn.shapes import draw_scene
 from airtune.resolution.intake import load_run
 from airtune.runspec.prompts import vi_system_prompt
 from airtune.runspec.tasks import Task

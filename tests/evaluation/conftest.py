@@ -14,8 +14,8 @@ import pytest
 
 from airtune.answering.scoring import score
 from airtune.configs import configs_root
+from airtune.datasets.drawn.shapes import draw_scene
 from airtune.datasets.record import Record, write_records
-from airtune.datasets.shapes import draw_scene
 from airtune.evaluation.predictions import Prediction
 from airtune.runspec.answers import build_target, parse_answer
 from airtune.runspec.resolved import Entry, Resolution, ResolvedRun, Sampling

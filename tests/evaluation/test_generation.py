@@ -19,7 +19,7 @@ from airtune.answering.answerer import Answerer, Reply  # noqa: E402
 from airtune.answering.decoding import Decoding  # noqa: E402
 from airtune.catalog.registry import entry  # noqa: E402
 from airtune.configs import configs_root  # noqa: E402
-from airtune.datasets.images import Images  # noqa: E402
+from airtune.datasets.pictures.images import Images  # noqa: E402
 from airtune.datasets.record import Record  # noqa: E402
 from airtune.evaluation.contestants import Contestants, Loaded, loaded  # noqa: E402
 from airtune.evaluation.predictions import read_predictions  # noqa: E402

@@ -15,8 +15,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from airtune.configs import configs_root
+from airtune.datasets.drawn.shapes import draw_scene
 from airtune.datasets.record import Record, write_records
-from airtune.datasets.shapes import draw_scene
 from airtune.runspec.resolved import Resolution, ResolvedRun
 from airtune.stores import RunDirectory, layout
 

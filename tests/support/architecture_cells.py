@@ -135,7 +135,7 @@ def _say(model: Any, processor: Any, directory: RunDirectory, record: Record, ou
     from safetensors.torch import save_file
     from transformers import GenerationConfig
 
-    from airtune.datasets.images import Images
+    from airtune.datasets.pictures.images import Images
     from airtune.modeling.conversation import stop_token_ids
     from airtune.modeling.encoding import Encoder
     from airtune.modeling.precision import compute_dtype

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from airtune.datasets.control_tokens import ControlTokens
+from airtune.datasets.annotations.control_tokens import ControlTokens
 from airtune.datasets.draft import REMEDIES, Draft, Reject, SetAside
-from airtune.datasets.images import Images
-from airtune.datasets.inspection import Inspected, inspect
+from airtune.datasets.pictures.images import Images
+from airtune.datasets.pictures.inspection import Inspected, inspect
 from airtune.datasets.readers.formats import READERS
 from airtune.datasets.samples import sample_of
-from airtune.datasets.source import Source
+from airtune.datasets.sources.source import Source
 from airtune.errors import AirtuneError
 from airtune.runspec.tasks import Task
 

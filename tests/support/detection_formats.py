@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 
 from PIL import Image, ImageDraw
 
-from airtune.datasets.sentences import sentence_of
+from airtune.datasets.annotations.sentences import sentence_of
 
 Box = tuple[float, float, float, float]
 

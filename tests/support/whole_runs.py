@@ -55,7 +55,7 @@ def records_of(run: RunDirectory) -> list[Record]:
 
 def reading_of(run: RunDirectory) -> tuple[Any, Any, Any]:
     """The encoder with which it was trained, its pictures, and its settings."""
-    from airtune.datasets.images import Images
+    from airtune.datasets.pictures.images import Images
     from airtune.modeling.encoding import Encoder
     from airtune.modeling.loading import load_processor
     from airtune.runspec.resolved import Resolution

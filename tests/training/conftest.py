@@ -51,7 +51,7 @@ def assemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assemble:
         nonlocal made
         made += 1
         from airtune.catalog.registry import entry
-        from airtune.datasets.images import Images
+        from airtune.datasets.pictures.images import Images
         from airtune.modeling.conversation import stop_token_ids
         from airtune.modeling.encoding import Encoder
         from airtune.modeling.loading import load_model, load_processor

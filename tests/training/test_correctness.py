@@ -175,7 +175,7 @@ def test_09_training_pads_on_the_right_generation_on_the_left_and_token_types_ar
     """Special tokens that are not added twice: tests/modeling/test_encoding.py."""
     import torch
 
-    from airtune.datasets.images import Images
+    from airtune.datasets.pictures.images import Images
     from airtune.training.rows import padded_row
     from airtune.training.scores import Scores
 
@@ -206,7 +206,7 @@ def test_09_training_pads_on_the_right_generation_on_the_left_and_token_types_ar
 def test_10_lengths_come_from_the_headers_of_pictures_and_none_is_decoded(assemble: Assemble) -> None:
     from PIL import Image
 
-    from airtune.datasets.images import Images
+    from airtune.datasets.pictures.images import Images
     from airtune.training.selection import select
 
     class NeverDecoded(Images):

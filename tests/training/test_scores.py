@@ -22,7 +22,7 @@ def score_of_saved_adapter(directory: Any) -> float:
     from airtune.answering.scoring import score
     from airtune.catalog.registry import entry
     from airtune.configs import configs_root
-    from airtune.datasets.images import Images
+    from airtune.datasets.pictures.images import Images
     from airtune.datasets.record import read_records
     from airtune.modeling.adapters import load_adapter
     from airtune.modeling.conversation import stop_token_ids

@@ -43,8 +43,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Qwen3VLForConditionalGeneration
 
-from airtune.datasets.shapes import COLOURS, SHAPES, SIDE
-from airtune.datasets.strokes import LETTERS
+from airtune.datasets.drawn.shapes import COLOURS, SHAPES, SIDE
+from airtune.datasets.drawn.strokes import LETTERS
 
 UNUSED_ROW_NORM = 1.5
 

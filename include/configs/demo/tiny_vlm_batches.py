@@ -14,7 +14,7 @@ from tiny_vlm_parts import CELLS, IMAGE_TOKENS, MERGE, PATCH, TURN_END, TURN_STA
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
-from airtune.datasets.shapes import SIDE
+from airtune.datasets.drawn.shapes import SIDE
 
 
 def pixel_values(images: Sequence[Image.Image]) -> Tensor:

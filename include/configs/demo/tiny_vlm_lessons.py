@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from airtune.datasets.shapes import COLOURS, SHAPES, SIDE, DrawnObject, Scene, draw_scene
-from airtune.datasets.strokes import draw_letter
+from airtune.datasets.drawn.shapes import COLOURS, SHAPES, SIDE, DrawnObject, Scene, draw_scene
+from airtune.datasets.drawn.strokes import draw_letter
 
 COORDINATES = 1024
 """Places are told as whole numbers from 0 to this, per axis, as airtune's grounding targets are."""

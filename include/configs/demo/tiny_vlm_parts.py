@@ -18,7 +18,7 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from airtune.datasets.shapes import SIDE
+from airtune.datasets.drawn.shapes import SIDE
 
 PATCH = 8
 MERGE = 2

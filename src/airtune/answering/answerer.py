@@ -51,7 +51,7 @@ Asked = TypeVar("Asked", bound=Question)
 
 
 class Pictures(Protocol):
-    """Where the pictures are: :class:`airtune.datasets.images.Images`."""
+    """Where the pictures are: :class:`airtune.datasets.pictures.images.Images`."""
 
     def load_all(self, record: Any) -> list[Any]:
         """The pictures or the video of one question."""

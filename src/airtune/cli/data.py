@@ -102,7 +102,7 @@ def task_of(uri: str, named: str | None, dataset_format: str | None) -> Any:
         DataError: the dataset does not tell.
     """
     from airtune.datasets.readers.formats import reader_for
-    from airtune.datasets.source import Source
+    from airtune.datasets.sources.source import Source
     from airtune.datasets.task_guess import guess_task
 
     if named is None:

@@ -16,7 +16,7 @@ from airtune.cli.surroundings import find_store
 from airtune.cli.words import OUT, print_json, say
 
 if TYPE_CHECKING:
-    from airtune.datasets.drift import Drift, Side
+    from airtune.datasets.comparison.drift import Drift, Side
     from airtune.stores.run_directory import RunDirectory
 
 _NAMED = 5
@@ -41,8 +41,8 @@ def diff(
     ] = None,
 ) -> None:
     """Compares two datasets: samples added, removed and changed, and what has drifted."""
-    from airtune.datasets.drift import compare
-    from airtune.datasets.earlier import dataset_of
+    from airtune.datasets.comparison.drift import compare
+    from airtune.datasets.comparison.earlier import dataset_of
     from airtune.datasets.report.drift_page import drift_page
     from airtune.stores import layout
 
@@ -87,8 +87,8 @@ def _run(text: str) -> RunDirectory | None:
 @contextmanager
 def _of_dataset(text: str, task: str | None) -> Iterator[tuple[Side, tuple[Path, Path]]]:
     from airtune.datasets import check
-    from airtune.datasets.drift import Side
-    from airtune.datasets.image_table import write_images
+    from airtune.datasets.comparison.drift import Side
+    from airtune.datasets.pictures.image_table import write_images
 
     uri = data.uri_of(text)
     with tempfile.TemporaryDirectory(prefix="airtune-diff-") as name:

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from airtune.datasets.annotations.control_tokens import ControlTokens
 from airtune.datasets.aside import Aside, AsideWriter
-from airtune.datasets.control_tokens import ControlTokens
 from airtune.datasets.crew import Crew
-from airtune.datasets.inspection import ImageFacts, Inspected
+from airtune.datasets.pictures.inspection import ImageFacts, Inspected
 from airtune.datasets.record_table import RecordTable, RecordWriter
 from airtune.datasets.samples import Chunk, Made, make_samples
-from airtune.datasets.sides import Sides, sides_of
-from airtune.datasets.split import SplitRule
+from airtune.datasets.splitting.sides import Sides, sides_of
+from airtune.datasets.splitting.split import SplitRule
 from airtune.datasets.spool import Spool, keys_of
 from airtune.runspec.tasks import Task
 

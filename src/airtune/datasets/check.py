@@ -10,25 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from airtune.datasets.annotations.control_tokens import ControlTokens, tokens_of_model
 from airtune.datasets.assembly import Assembly, assemble
-from airtune.datasets.control_tokens import ControlTokens, tokens_of_model
+from airtune.datasets.comparison.drift import Drift
 from airtune.datasets.crew import Crew
-from airtune.datasets.drift import Drift
-from airtune.datasets.duplicates import near_duplicates_of
-from airtune.datasets.expectations import Check, Expectations
+from airtune.datasets.expectations.holding import Check, Expectations
+from airtune.datasets.expectations.suites import suite_for
+from airtune.datasets.expectations.table import record_fields
 from airtune.datasets.facts import facts_of
 from airtune.datasets.findings import WORTH_SPREADING, look_over
-from airtune.datasets.images import Images
-from airtune.datasets.inspection import ImageFacts, Inspected, inspect
-from airtune.datasets.leakage import Leaks, leaks_of
+from airtune.datasets.pictures.duplicates import near_duplicates_of
+from airtune.datasets.pictures.images import Images
+from airtune.datasets.pictures.inspection import ImageFacts, Inspected, inspect
 from airtune.datasets.progress import Meter, Say
 from airtune.datasets.readers.formats import Reader, reader_for
 from airtune.datasets.reading import is_large, read_samples
 from airtune.datasets.report.page import Shown, report
-from airtune.datasets.source import Source
+from airtune.datasets.sources.source import Source
+from airtune.datasets.splitting.leakage import Leaks, leaks_of
 from airtune.datasets.spool import Spool
-from airtune.datasets.suite_table import record_fields
-from airtune.datasets.suites import suite_for
 from airtune.datasets.verdict import Verdict, empty_dataset, judge
 from airtune.errors import AirtuneError
 from airtune.modeling.text_files import TextFiles

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from airtune.datasets.draft import Draft, Outcome, Place, Reject, SetAside
-from airtune.datasets.images import Images
+from airtune.datasets.pictures.images import Images
 from airtune.datasets.progress import Meter, Say
 from airtune.datasets.readers.formats import Reader, reader_for
 from airtune.datasets.record import Split
-from airtune.datasets.source import Source
+from airtune.datasets.sources.source import Source
 from airtune.datasets.task_guess import guess_task
 from airtune.datasets.writers.base import Sides, Writer
 from airtune.datasets.writers.chat import ChatWriter

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from airtune.datasets.comparison.shift import REST, UNCOUNTED, level_of, shift_of_categories
 from airtune.datasets.fingerprint import fingerprint_of
 from airtune.datasets.record import SPLITS
 from airtune.datasets.record_batch import Batch, text_numbers
 from airtune.datasets.record_table import RecordTable
-from airtune.datasets.shift import REST, UNCOUNTED, level_of, shift_of_categories
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,8 +136,8 @@ class _Answers:
 
         Returns:
             ``level`` (``some`` or ``much``), ``psi``, ``test``, ``statistic``, ``p_value`` as in
-            :class:`airtune.datasets.shift.Shift`; ``answer``, the one whose share differs most, and its shares in
-            ``train`` and in ``validation``.
+            :class:`airtune.datasets.comparison.shift.Shift`; ``answer``, the one whose share differs most, and its
+            shares in ``train`` and in ``validation``.
         """
         import numpy as np
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airtune.datasets.record import Split
 
 if TYPE_CHECKING:
-    from airtune.datasets.boxes import Units
+    from airtune.datasets.annotations.boxes import Units
 
 REMEDIES: Final = {
     "annotation-malformed": "correct the file at the place that is named, and write it in UTF-8",
@@ -92,8 +92,8 @@ class Draft:
         truth: in the shape of :mod:`airtune.runspec.answers`, its boxes as the format has them.
         annotated_size: width and height in pixels of the (only) image, as the annotation states them.
         video: key of its video instead of images.
-        units: of the boxes in ``truth``; :func:`airtune.datasets.boxes.finish` puts them on the grid once the image's
-            size is known.
+        units: of the boxes in ``truth``; :func:`airtune.datasets.annotations.boxes.finish` puts them on the grid once
+            the image's size is known.
     """
 
     place: Place

@@ -10,9 +10,9 @@ from typing import Any
 
 from airtune.datasets.assembly import Assembly
 from airtune.datasets.counting import Counts
-from airtune.datasets.image_facts import ImageFacts, Inspected
+from airtune.datasets.pictures.image_facts import ImageFacts, Inspected
+from airtune.datasets.pictures.videos import VideoFacts
 from airtune.datasets.record import SPLITS
-from airtune.datasets.videos import VideoFacts
 
 SCHEMA = 1
 
@@ -25,7 +25,7 @@ def facts_of(
     Keys: ``root_uri``, ``format``, ``task``; ``samples``, ``images`` (distinct, by content; of a dataset of videos:
     videos) and both per split (``train_samples``, ``validation_images`` ...); ``samples_found`` = ``samples`` +
     ``set_aside``; ``set_aside_share``, ``set_aside_by_reason``; ``split`` (see
-    :class:`airtune.datasets.split.SplitRule`);
+    :class:`airtune.datasets.splitting.split.SplitRule`);
     ``answer_characters``, ``target_characters``, ``prompt_characters``, ``image_width``, ``image_height``,
     ``image_pixels`` (each ``least``, ``mean``, ``median``, ``p95``, ``most``); ``images_per_sample``;
     ``longest_sample`` (``characters`` of question and answer, and which it is: ``id``, ``split``, ``source_file``,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from airtune.datasets.annotations.lost_characters import lost_character_warnings
+from airtune.datasets.annotations.repeats import repeat_warnings
 from airtune.datasets.counting import Counts
-from airtune.datasets.lost_characters import lost_character_warnings
 from airtune.datasets.record_table import RecordTable
-from airtune.datasets.repeats import repeat_warnings
 from airtune.runspec.tasks import Task
 
 WORTH_SPREADING: Final = 20_000

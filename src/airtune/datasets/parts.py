@@ -1,6 +1,7 @@
 """A large dataset's images, looked at by several tasks at the same time, each of which takes a part.
 
-A part's findings lie in the run directory as a file of :class:`airtune.datasets.known_images.KnownImages`. The stage
+A part's findings lie in the run directory as a file of :class:`airtune.datasets.pictures.known_images.KnownImages`.
+The stage
 ``validate`` takes them over, and then finds that it knows the images: it decides from the very same facts as if it had
 looked itself, and looks itself at whatever is missing or has changed since.
 """
@@ -11,12 +12,12 @@ import math
 import re
 from typing import Final
 
-from airtune.datasets.archives import is_archive
-from airtune.datasets.images import Images
-from airtune.datasets.inspection import inspect, known_images
+from airtune.datasets.pictures.images import Images
+from airtune.datasets.pictures.inspection import inspect, known_images
 from airtune.datasets.progress import Meter, Say, say
 from airtune.datasets.readers.formats import reader_for
-from airtune.datasets.source import Source
+from airtune.datasets.sources.archives import is_archive
+from airtune.datasets.sources.source import Source
 from airtune.errors import DataError, Problem, SettingsError
 from airtune.runspec.document import RunDocument
 from airtune.runspec.spec import DatasetSpec

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
-from airtune.datasets.control_tokens import ControlTokens, tokens_of_model
+from airtune.datasets.annotations.control_tokens import ControlTokens, tokens_of_model
 from airtune.datasets.draft import Draft, Outcome, Reject, SetAside
-from airtune.datasets.images import Images
-from airtune.datasets.inspection import inspect
+from airtune.datasets.pictures.images import Images
+from airtune.datasets.pictures.inspection import inspect
 from airtune.datasets.readers.formats import reader_for
 from airtune.datasets.record import Record
 from airtune.datasets.samples import SAMPLE_COLUMNS, sample_of
-from airtune.datasets.source import Source
+from airtune.datasets.sources.source import Source
 from airtune.datasets.verdict import reasons_in_words
 from airtune.errors import DataError, Problem, SettingsError
 from airtune.modeling.conversation import messages

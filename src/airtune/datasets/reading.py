@@ -13,7 +13,7 @@ from airtune.datasets.crew import Crew
 from airtune.datasets.progress import Meter
 from airtune.datasets.readers.formats import Reader
 from airtune.datasets.readers.pieces import Divisible, Piece
-from airtune.datasets.source import Source
+from airtune.datasets.sources.source import Source
 from airtune.datasets.spool import Spool, Spooled, spooled
 from airtune.runspec.tasks import Task
 

@@ -41,7 +41,8 @@ class Record:
         digest: sha256 (hex) of the sample's content: task, images, prompt and truth, but neither names nor split.
         source_file: key of the file it was read from, relative to the dataset's root.
         source_line: line in that file, counted from 1.
-        escaped: control tokens that were escaped in prompt and target, see :mod:`airtune.datasets.control_tokens`.
+        escaped: control tokens that were escaped in prompt and target, see
+            :mod:`airtune.datasets.annotations.control_tokens`.
         repeated_boxes: boxes that stood under their phrase twice and are in the target once.
         replaced: characters of the target that had to be replaced, because the platform's decoder cannot write them.
     """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from airtune.datasets.inspection import ImageFacts
+from airtune.datasets.pictures.inspection import ImageFacts
 
 if TYPE_CHECKING:
     import numpy as np

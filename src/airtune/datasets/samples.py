@@ -9,15 +9,15 @@ from typing import Any, Final
 
 import orjson
 
-from airtune.datasets.boxes import finish
-from airtune.datasets.control_tokens import ControlTokens
+from airtune.datasets.annotations.boxes import finish
+from airtune.datasets.annotations.control_tokens import ControlTokens
+from airtune.datasets.annotations.trained_text import trained_text
 from airtune.datasets.draft import Draft, Reject, SetAside
 from airtune.datasets.fingerprint import sample_digest
-from airtune.datasets.inspection import ImageFacts, Inspected, check_size
+from airtune.datasets.pictures.inspection import ImageFacts, Inspected, check_size
+from airtune.datasets.pictures.videos import VideoFacts
 from airtune.datasets.record import column_type
 from airtune.datasets.spool import outcomes_of
-from airtune.datasets.trained_text import trained_text
-from airtune.datasets.videos import VideoFacts
 from airtune.runspec.tasks import Task
 
 SAMPLE_COLUMNS: Final = (

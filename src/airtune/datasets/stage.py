@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from airtune.datasets.check import DATA_DOCS, Asked, Checked, check
-from airtune.datasets.earlier import drift_since_champion
-from airtune.datasets.image_table import write_images
+from airtune.datasets.comparison.earlier import drift_since_champion
 from airtune.datasets.parts import take_parts
+from airtune.datasets.pictures.image_table import write_images
 from airtune.datasets.progress import Say, say
-from airtune.datasets.source import WHERE
+from airtune.datasets.sources.source import WHERE
 from airtune.environment import Environment
 from airtune.errors import DataError, Problem, SettingsError
 from airtune.runspec.document import RunDocument

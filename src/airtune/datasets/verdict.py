@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from airtune.datasets.assembly import Assembly
 from airtune.datasets.draft import NO_FAULT, REMEDIES, short
-from airtune.datasets.expectations import Check
+from airtune.datasets.expectations.holding import Check
 from airtune.datasets.facts import set_aside_share
-from airtune.datasets.source import WHERE
+from airtune.datasets.sources.source import WHERE
 from airtune.errors import Problem
 from airtune.runspec.tasks import Task
 

@@ -135,7 +135,7 @@ def _with_uris(values: Mapping[str, Any], folder: Path, home: Path | None, probl
 
 def _demo_dataset(name: str, home: Path | None, where: str, problems: list[Problem]) -> str:
     """The URI of a demo's dataset, which is made the first time."""
-    from airtune.datasets import demo
+    from airtune.datasets.drawn import demo
 
     writers: dict[str, Callable[[Path], object]] = {
         "shapes": demo.write_demo_dataset,

@@ -10,7 +10,7 @@ from typing import Any, Final
 from airtune.answering.answerer import Answerer, Reply
 from airtune.answering.scoring import score
 from airtune.catalog.registry import entry_of
-from airtune.datasets.images import Images
+from airtune.datasets.pictures.images import Images
 from airtune.datasets.record import Record
 from airtune.errors import PreemptedError, Problem
 from airtune.evaluation.contestants import Loaded, loaded

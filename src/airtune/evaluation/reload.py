@@ -16,7 +16,7 @@ from typing import Any
 
 from airtune.answering.answerer import Answerer
 from airtune.answering.decoding import greedy
-from airtune.datasets.images import Images
+from airtune.datasets.pictures.images import Images
 from airtune.datasets.record import read_records
 from airtune.errors import DefectError, Problem
 from airtune.evaluation.contestants import Contestants, loaded

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from airtune.answering.decoding import Decoding, greedy, sampled
 from airtune.answering.scoring import PRIMARY, summarise
-from airtune.datasets.images import Images
+from airtune.datasets.pictures.images import Images
 from airtune.datasets.record import Record, read_records
-from airtune.datasets.sealing import check_sealed, evaluation_set_digest
+from airtune.datasets.splitting.sealing import check_sealed, evaluation_set_digest
 from airtune.errors import DataError, Problem
 from airtune.evaluation.changes import changes
 from airtune.evaluation.contestants import Contestants

@@ -22,7 +22,7 @@ _SHORTEST_FACTOR: Final = 1.05
 
 @runtime_checkable
 class Film(Protocol):
-    """A video whose frames can be asked for: :class:`airtune.datasets.videos.Film`."""
+    """A video whose frames can be asked for: :class:`airtune.datasets.pictures.videos.Film`."""
 
     @property
     def width(self) -> int:

@@ -9,9 +9,9 @@ from typing import Final
 
 from airtune.catalog.entry import CatalogEntry
 from airtune.catalog.registry import entry_of
-from airtune.datasets.images import Images
+from airtune.datasets.pictures.images import Images
 from airtune.datasets.record import Record, read_records
-from airtune.datasets.sealing import check_sealed
+from airtune.datasets.splitting.sealing import check_sealed
 from airtune.errors import DataError, Problem, SettingsError
 from airtune.runspec.resolved import ResolvedRun
 from airtune.stores import layout

@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from torch.utils.data import Dataset
 
-from airtune.datasets.images import Images
+from airtune.datasets.pictures.images import Images
 from airtune.datasets.record import Record
 from airtune.errors import AirtuneError, DataError, Problem
 from airtune.modeling.encoding import Encoded, Encoder, Picture, size_in_bytes

@@ -14,7 +14,7 @@ from typing import Any, Final
 from airtune.answering.answerer import Answerer, Reply
 from airtune.answering.decoding import greedy
 from airtune.answering.scoring import METRICS, score, summarise
-from airtune.datasets.images import Images
+from airtune.datasets.pictures.images import Images
 from airtune.datasets.record import Record
 from airtune.modeling.encoding import Encoder
 from airtune.runspec.answers import parse_answer

@@ -67,7 +67,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts the pictures that are decoded and those that the vision tower sees."""
-    from airtune.datasets.images import Images
+    from airtune.datasets.pictures.images import Images
     from airtune.modeling.vision_features import PictureEncoder
 
     counts: Counter[str] = Counter()
@@ -236,7 +236,7 @@ def test_a_run_told_to_stop_while_it_encodes_ends_with_75_and_goes_on_where_it_w
 
 
 def test_a_picture_that_cannot_be_read_is_left_to_the_loop_which_names_its_sample(bench: Bench) -> None:
-    from airtune.datasets.images import Images
+    from airtune.datasets.pictures.images import Images
     from airtune.errors import DataError
 
     real, spoilt = Images.verify, bench.records[2]

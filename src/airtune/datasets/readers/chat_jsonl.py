@@ -24,7 +24,7 @@ from airtune.datasets.draft import Outcome, Place, Reject, short
 from airtune.datasets.readers.conversations import Conversations, Locate, is_conversation
 from airtune.datasets.readers.pieces import PIECE, Piece, pieces_of, read_texts
 from airtune.datasets.readers.splits import delivered
-from airtune.datasets.source import Source
+from airtune.datasets.sources.source import Source
 from airtune.runspec.tasks import Task
 
 NAME: Final = "chat-jsonl"

@@ -22,6 +22,7 @@ import re
 from collections.abc import Hashable, Iterator
 from typing import Any, ClassVar, Final, NamedTuple
 
+from airtune.datasets.annotations.sentences import class_name
 from airtune.datasets.draft import Draft, Outcome, Place, Reject, short, writable
 from airtune.datasets.readers import fields
 from airtune.datasets.readers.json_document import MalformedError, lists_of
@@ -29,9 +30,8 @@ from airtune.datasets.readers.objects import Objects
 from airtune.datasets.readers.places import ImageFolders, is_image, refused, same
 from airtune.datasets.readers.splits import delivered
 from airtune.datasets.record import Split
-from airtune.datasets.sentences import class_name
-from airtune.datasets.source import Source
-from airtune.datasets.text_encoding import as_utf8
+from airtune.datasets.sources.source import Source
+from airtune.datasets.sources.text_encoding import as_utf8
 from airtune.runspec.tasks import Task
 
 NAME: Final = "coco"

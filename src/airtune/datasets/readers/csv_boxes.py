@@ -21,16 +21,16 @@ import csv
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import ClassVar, Final
 
-from airtune.datasets.boxes import Units
+from airtune.datasets.annotations.boxes import Units
+from airtune.datasets.annotations.sentences import class_name
 from airtune.datasets.draft import Draft, Outcome, Place, Reject, short
 from airtune.datasets.readers.csv_columns import Columns, columns_of, delimiter_of
 from airtune.datasets.readers.objects import Objects, number
 from airtune.datasets.readers.places import ImageFolders, is_image, refused
 from airtune.datasets.readers.splits import delivered
 from airtune.datasets.record import Split
-from airtune.datasets.sentences import class_name
-from airtune.datasets.source import Source
-from airtune.datasets.text_encoding import as_utf8
+from airtune.datasets.sources.source import Source
+from airtune.datasets.sources.text_encoding import as_utf8
 from airtune.runspec.tasks import Task
 
 NAME: Final = "csv"

@@ -16,7 +16,7 @@ from airtune.datasets.readers.places import is_image
 from airtune.datasets.readers.vi import ViReader, looks_like_vi
 from airtune.datasets.readers.voc import VocReader
 from airtune.datasets.readers.yolo import YoloReader
-from airtune.datasets.source import WHERE, Source
+from airtune.datasets.sources.source import WHERE, Source
 from airtune.errors import DataError, Problem, SettingsError
 from airtune.runspec.tasks import Task
 

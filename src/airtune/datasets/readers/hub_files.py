@@ -18,8 +18,8 @@ import yaml
 from airtune.datasets.draft import Reject, short
 from airtune.datasets.readers.splits import delivered, named_split, sides_of
 from airtune.datasets.record import Split
-from airtune.datasets.source import WHERE, Source
-from airtune.datasets.table_cells import TABLES
+from airtune.datasets.sources.source import WHERE, Source
+from airtune.datasets.sources.table_cells import TABLES
 from airtune.errors import DataError, Problem
 
 SIDECARS: Final = ("metadata.jsonl", "metadata.csv", "metadata.parquet")

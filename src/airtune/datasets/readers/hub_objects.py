@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from airtune.datasets.boxes import read_boxes
+from airtune.datasets.annotations.boxes import read_boxes
+from airtune.datasets.annotations.sentences import class_name, truth_of
 from airtune.datasets.draft import Reject, short
-from airtune.datasets.sentences import class_name, truth_of
 
 _BOXES: Final = ("bbox", "bboxes", "boxes")
 _CLASSES: Final = ("category", "categories", "label", "labels", "class", "classes", "name", "names", "category_id")

@@ -12,7 +12,7 @@ row becomes
 
 Images without metadata have the names of their folders as classes, where the run names this format.
 
-Pictures in the cells of tables stay there, see :mod:`airtune.datasets.tables`.
+Pictures in the cells of tables stay there, see :mod:`airtune.datasets.sources.tables`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import Any, ClassVar, Final
 
-from airtune.datasets.decoding import UnusableImageError, upright_size
 from airtune.datasets.draft import Draft, Outcome, Place, Reject, SetAside, short
+from airtune.datasets.pictures.decoding import UnusableImageError, upright_size
 from airtune.datasets.readers import fields
 from airtune.datasets.readers.class_folders import class_folders
 from airtune.datasets.readers.columns import Columns, Kind, columns_for
@@ -35,9 +35,9 @@ from airtune.datasets.readers.hub_objects import hold_corners, truth_of_objects
 from airtune.datasets.readers.places import is_image
 from airtune.datasets.readers.table_rows import InTable, Rows, rows_of
 from airtune.datasets.record import Split
-from airtune.datasets.source import Source
-from airtune.datasets.table_cells import cell_of
-from airtune.datasets.tables import TableError
+from airtune.datasets.sources.source import Source
+from airtune.datasets.sources.table_cells import cell_of
+from airtune.datasets.sources.tables import TableError
 from airtune.runspec.tasks import Task
 
 NAME: Final = "huggingface"

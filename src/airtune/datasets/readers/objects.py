@@ -10,8 +10,8 @@ from array import array
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, Final
 
+from airtune.datasets.annotations.sentences import truth_of
 from airtune.datasets.draft import Reject, short
-from airtune.datasets.sentences import truth_of
 
 _EDGES: Final = 4
 

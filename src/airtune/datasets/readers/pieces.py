@@ -18,7 +18,7 @@ import orjson
 from airtune.datasets.draft import Outcome, Reject
 from airtune.datasets.readers.json_document import MalformedError, elements_of
 from airtune.datasets.readers.json_lines import WHOLE_FILE, begins_with_line, json_lines
-from airtune.datasets.source import Source
+from airtune.datasets.sources.source import Source
 from airtune.runspec.tasks import Task
 
 PIECE: Final = 4 * 1024 * 1024

@@ -9,7 +9,7 @@ from typing import Final
 from airtune.datasets.draft import Reject
 from airtune.datasets.readers.splits import named_split
 from airtune.datasets.record import Split
-from airtune.datasets.source import Source
+from airtune.datasets.sources.source import Source
 
 IMAGE_SUFFIXES: Final = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".avif", ".heic",
@@ -73,7 +73,7 @@ class ImageFolders:
         The name may have the slashes of any system, and leave out the suffix.
 
         Raises:
-            Reject: as :meth:`airtune.datasets.source.Source.image_key`.
+            Reject: as :meth:`airtune.datasets.sources.source.Source.image_key`.
         """
         if isinstance(name, str) and "\\" in name:
             name = name.replace("\\", "/")

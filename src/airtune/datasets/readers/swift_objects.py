@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from airtune.datasets.boxes import Units, read_boxes
+from airtune.datasets.annotations.boxes import Units, read_boxes
 from airtune.datasets.draft import Reject, short
 
 _NAME, _BOX = "<ref-object>", "<bbox>"

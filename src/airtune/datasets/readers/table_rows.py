@@ -13,9 +13,9 @@ from typing import Any, Final
 from airtune.datasets.draft import Reject, short, writable_value
 from airtune.datasets.readers.columns import Kind, kind_of_type, kind_of_values
 from airtune.datasets.readers.json_lines import json_lines
-from airtune.datasets.source import Source
-from airtune.datasets.table_cells import TABLES, Cell
-from airtune.datasets.tables import PRESENT, Table, TableError, Tables
+from airtune.datasets.sources.source import Source
+from airtune.datasets.sources.table_cells import TABLES, Cell
+from airtune.datasets.sources.tables import PRESENT, Table, TableError, Tables
 
 _LOOKED_AT: Final = 200
 _FILE_NAMES: Final = ("file_name", "file_names")

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Final
 
-from airtune.datasets.boxes import read_boxes
+from airtune.datasets.annotations.boxes import read_boxes
 from airtune.datasets.draft import Draft, Outcome, Place, Reject, short
 from airtune.datasets.readers import fields
 from airtune.datasets.readers.coco import is_coco
 from airtune.datasets.readers.pieces import Piece, pieces_of, read_texts
 from airtune.datasets.record import Split
-from airtune.datasets.source import Source
+from airtune.datasets.sources.source import Source
 from airtune.runspec.tasks import Task
 
 NAME: Final = "vi"

@@ -26,6 +26,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, ClassVar, Final
 from xml.etree.ElementTree import ParseError
 
+from airtune.datasets.annotations.sentences import class_name, truth_of
 from airtune.datasets.draft import Draft, Outcome, Place, Reject, short
 from airtune.datasets.readers import fields
 from airtune.datasets.readers.objects import number
@@ -33,9 +34,8 @@ from airtune.datasets.readers.pieces import Piece, read_texts, whole_files
 from airtune.datasets.readers.places import ImageFolders, is_image, refused
 from airtune.datasets.readers.splits import delivered_by_folder
 from airtune.datasets.record import Split
-from airtune.datasets.sentences import class_name, truth_of
-from airtune.datasets.source import Source
-from airtune.datasets.text_encoding import as_utf8
+from airtune.datasets.sources.source import Source
+from airtune.datasets.sources.text_encoding import as_utf8
 from airtune.runspec.tasks import Task
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import ClassVar, Final
 
+from airtune.datasets.annotations.sentences import truth_of
 from airtune.datasets.draft import Draft, Outcome, Place, Reject, short
 from airtune.datasets.readers.objects import number
 from airtune.datasets.readers.pieces import Piece, read_texts, whole_files
@@ -28,8 +29,7 @@ from airtune.datasets.readers.places import ImageFolders, is_image
 from airtune.datasets.readers.splits import delivered_by_folder
 from airtune.datasets.readers.yolo_names import YoloNames, names_of_classes
 from airtune.datasets.record import Split
-from airtune.datasets.sentences import truth_of
-from airtune.datasets.source import Source
+from airtune.datasets.sources.source import Source
 from airtune.runspec.tasks import Task
 
 NAME: Final = "yolo"

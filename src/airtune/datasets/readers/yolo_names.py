@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Final
 
 import yaml
 
+from airtune.datasets.annotations.sentences import class_name
 from airtune.datasets.draft import Reject, short
-from airtune.datasets.sentences import class_name
-from airtune.datasets.source import WHERE, Source
-from airtune.datasets.text_encoding import as_utf8
+from airtune.datasets.sources.source import WHERE, Source
+from airtune.datasets.sources.text_encoding import as_utf8
 from airtune.errors import DataError, Problem
 
 _LARGEST_FILE: Final = 512 * 1024

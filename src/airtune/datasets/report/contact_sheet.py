@@ -11,13 +11,13 @@ from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from airtune.datasets.images import Images
+from airtune.datasets.pictures.images import Images
+from airtune.datasets.pictures.videos import Film
 from airtune.datasets.preview import Seen
 from airtune.datasets.record import Record
 from airtune.datasets.record_batch import answer_of
 from airtune.datasets.report.pictures import MOST_BOXES, labelled_boxes
 from airtune.datasets.report.wording import visible
-from airtune.datasets.videos import Film
 from airtune.errors import AirtuneError
 from airtune.runspec.answers import COORDINATE_RANGE
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from airtune.datasets.inspection import ImageFacts, Inspected
+from airtune.datasets.pictures.inspection import ImageFacts, Inspected
 from airtune.datasets.record_batch import Batch
 from airtune.datasets.record_table import RecordTable
 from airtune.datasets.report.pictures import Pictures, Thumbnail

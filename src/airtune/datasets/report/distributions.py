@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from airtune.datasets.inspection import ImageFacts
+from airtune.datasets.expectations.table import frame_of, record_fields
+from airtune.datasets.pictures.inspection import ImageFacts
 from airtune.datasets.record import Record
 from airtune.datasets.record_batch import Batch, answer_of, thinned
 from airtune.datasets.record_table import RecordTable
 from airtune.datasets.report.box_maps import BoxList
 from airtune.datasets.report.charts import MOST_BARS, Distribution, HeatMap, bars, histogram
-from airtune.datasets.suite_table import frame_of, record_fields
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from airtune.datasets.drift import Drift, PropertyDrift
+from airtune.datasets.comparison.drift import Drift, PropertyDrift
 from airtune.datasets.report.rendering import render
 
 _SAMPLES_SHOWN: Final = 20

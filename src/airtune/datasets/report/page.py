@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from airtune.datasets.aside import ROWS_KEPT
 from airtune.datasets.assembly import Assembly
-from airtune.datasets.drift import Drift
-from airtune.datasets.expectations import Check
-from airtune.datasets.images import Images
-from airtune.datasets.inspection import ImageFacts, Inspected
+from airtune.datasets.comparison.drift import Drift
+from airtune.datasets.expectations.holding import Check
+from airtune.datasets.pictures.images import Images
+from airtune.datasets.pictures.inspection import ImageFacts, Inspected
 from airtune.datasets.report.copies import copies
 from airtune.datasets.report.distributions import look
 from airtune.datasets.report.drift_page import picture_of

@@ -11,10 +11,10 @@ from typing import Final
 
 from PIL import Image
 
-from airtune.datasets.decoding import UnusableImageError
-from airtune.datasets.images import Images
+from airtune.datasets.pictures.decoding import UnusableImageError
+from airtune.datasets.pictures.images import Images
+from airtune.datasets.pictures.videos import Film
 from airtune.datasets.record import Record
-from airtune.datasets.videos import Film
 from airtune.errors import AirtuneError
 from airtune.runspec.answers import COORDINATE_RANGE
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from airtune.datasets.boxes import Units, finish
+from airtune.datasets.annotations.boxes import Units, finish
 from airtune.datasets.draft import Draft, Reject
 from airtune.datasets.record import Split
 from airtune.datasets.writers.pictures import Pictures

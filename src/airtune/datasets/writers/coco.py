@@ -1,7 +1,7 @@
 """Writes what :mod:`airtune.datasets.readers.coco` reads: COCO documents, one for boxes and one for captions a split.
 
 COCO holds boxes with class names, and captions. A sentence that somebody wrote is neither: only samples whose sentence
-is made of class names (:mod:`airtune.datasets.sentences`) can be written as boxes.
+is made of class names (:mod:`airtune.datasets.annotations.sentences`) can be written as boxes.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import shutil
 from pathlib import Path
 from typing import Any, ClassVar, Final, TextIO
 
+from airtune.datasets.annotations.sentences import names_of, sentence_of
 from airtune.datasets.draft import Draft, Reject, short
 from airtune.datasets.record import Split
-from airtune.datasets.sentences import names_of, sentence_of
 from airtune.datasets.writers.base import Sides, as_pixels, cannot_hold, checked_boxes, only_image
 from airtune.datasets.writers.pictures import Pictures, Placed
 from airtune.runspec.tasks import Task

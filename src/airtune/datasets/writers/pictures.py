@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 
 from PIL import Image
 
-from airtune.datasets.decoding import UnusableImageError, upright_size
 from airtune.datasets.draft import Reject
-from airtune.datasets.images import Images
+from airtune.datasets.pictures.decoding import UnusableImageError, upright_size
+from airtune.datasets.pictures.images import Images
 from airtune.datasets.readers.places import is_image
 from airtune.stores.opening import local_path
 

@@ -1,0 +1,1 @@
+"""What stands in an annotation: boxes and texts, and what has to be changed before they are trained."""

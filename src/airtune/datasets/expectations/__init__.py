@@ -1,0 +1,1 @@
+"""Great Expectations over the records: suites, the table that they speak of, Data Docs."""

@@ -1,0 +1,1 @@
+"""Images and videos: opened, judged, described, remembered."""
