@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.datasets.conftest import grounding, line_of, vqa
 
 from airtune.datasets.annotations.control_tokens import ControlTokens
 from airtune.datasets.assembly import assemble
@@ -28,8 +29,6 @@ from airtune.datasets.sources.source import Source
 from airtune.datasets.spool import Spool, outcomes_of
 from airtune.runspec.prompts import user_prompt
 from airtune.runspec.tasks import Task
-
-from .conftest import grounding, line_of, vqa
 
 CONTROLS = ControlTokens()
 TASKS = [task for task in Task if not task.needs_video]

@@ -14,6 +14,7 @@ from detection_formats import SCENES, WRITERS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.datasets.conftest import ViFolder, grounding, line_of, vqa
 
 from airtune.datasets import conversion
 from airtune.datasets.annotations.control_tokens import ControlTokens
@@ -26,8 +27,6 @@ from airtune.datasets.samples import SAMPLE_COLUMNS, sample_of
 from airtune.datasets.sources.source import Source
 from airtune.errors import DataError, SettingsError
 from airtune.runspec.tasks import Task
-
-from .conftest import ViFolder, grounding, line_of, vqa
 
 TASKS = (Task.PHRASE_GROUNDING, Task.VQA, Task.FREEFORM)
 BOX = [[0.1, 0.2, 0.5, 0.6]]

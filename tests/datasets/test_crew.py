@@ -11,13 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 from crew_jobs import die, die_of, divmod_of, inverse, own_id
+from tests.datasets.conftest import NewRun, ViFolder, snapshot
+from tests.datasets.test_stage import WRITTEN
 
 from airtune.datasets.crew import Crew
 from airtune.datasets.stage import validate
 from airtune.errors import DefectError
-
-from .conftest import NewRun, ViFolder, snapshot
-from .test_stage import WRITTEN
 
 
 def test_results_come_in_the_order_of_the_jobs_from_other_processes() -> None:

@@ -10,6 +10,8 @@ import pytest
 from broken_datasets import SPECIMENS
 from films import write_film
 from PIL import Image, ImageChops, ImageDraw, ImageStat
+from tests.datasets.conftest import NewRun, ViFolder, grounding, line_of, vqa
+from tests.datasets.report.test_report import NASTY, Page
 
 from airtune.configs import configs_root
 from airtune.datasets.pictures.videos import read_frames
@@ -24,9 +26,6 @@ from airtune.datasets.task_guess import guess_task
 from airtune.errors import DataError
 from airtune.runspec.tasks import Task
 from airtune.stores import layout
-
-from .conftest import NewRun, ViFolder, grounding, line_of, vqa
-from .test_report import NASTY, Page
 
 TINY = (configs_root() / "demo/tiny-vlm").as_uri()
 

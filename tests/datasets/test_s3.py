@@ -16,6 +16,7 @@ from dataset_run import dataset_run
 from detection_formats import SCENES, WRITERS
 from headers import png_of
 from PIL import Image
+from tests.datasets.conftest import NewRun, ViFolder
 
 from airtune.cli import main
 from airtune.datasets.conversion import convert
@@ -35,8 +36,6 @@ from airtune.stores import layout
 from airtune.stores.opening import open_store
 from airtune.stores.run_directory import RunDirectory
 from airtune.stores.s3_client import s3_client
-
-from .conftest import NewRun, ViFolder
 
 if TYPE_CHECKING:
     from airtune.embedded.seaweedfs import S3Server

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from tests.datasets.conftest import NewRun, ViFolder, grounding, line_of, snapshot, vqa
 
 from airtune.datasets.pictures.images import Images
 from airtune.datasets.record import read_records
@@ -18,8 +19,6 @@ from airtune.datasets.stage import validate
 from airtune.errors import DataError, ExitCode, SettingsError
 from airtune.stores import layout
 from airtune.stores.run_directory import RunDirectory
-
-from .conftest import NewRun, ViFolder, grounding, line_of, snapshot, vqa
 
 WRITTEN = (
     layout.RECORDS,

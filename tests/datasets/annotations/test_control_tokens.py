@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.datasets.conftest import NewRun, ViFolder, vqa
 
 from airtune.configs import config_file
 from airtune.datasets.annotations.control_tokens import ControlTokens, tokens_of_model
 from airtune.datasets.record import read_records
 from airtune.datasets.stage import validate
 from airtune.stores import layout
-
-from .conftest import NewRun, ViFolder, vqa
 
 OF_THE_CATALOG = (
     "<|im_end|>",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from tests.datasets.conftest import NewRun, ViFolder, vqa
+
 from airtune.datasets.stage import validate
 from airtune.stores import layout
-
-from .conftest import NewRun, ViFolder, vqa
 
 
 def test_what_was_decoded_wrongly_is_a_warning_with_places_and_accents_are_not(

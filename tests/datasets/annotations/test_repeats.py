@@ -7,13 +7,12 @@ from collections import Counter, defaultdict
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.datasets.conftest import NewRun, ViFolder, line_of, vqa
 
 from airtune.datasets.annotations.repeats import COLUMNS, Repeats
 from airtune.datasets.record import column_type
 from airtune.datasets.stage import validate
 from airtune.stores import layout
-
-from .conftest import NewRun, ViFolder, line_of, vqa
 
 ROWS = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["q", "r", "s"]), st.sampled_from("12")), max_size=12)
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pyarrow.parquet as parquet
 import pytest
+from tests.datasets.comparison.test_drift import vqa
+from tests.datasets.conftest import NewRun, ViFolder
+from tests.datasets.conftest import vqa as vqa_contents
 
 from airtune.datasets.comparison.earlier import dataset_of, drift_since_champion
 from airtune.datasets.record import Record, write_records
@@ -15,10 +18,6 @@ from airtune.errors import DataError
 from airtune.stores import layout
 from airtune.stores.base import MissingError
 from airtune.stores.run_directory import RunDirectory
-
-from .conftest import NewRun, ViFolder
-from .conftest import vqa as vqa_contents
-from .test_drift import vqa
 
 NAME = "a model"
 

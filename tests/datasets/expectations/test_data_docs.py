@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from tests.datasets.conftest import NewRun, ViFolder, vqa
+
 from airtune.datasets.stage import validate
 from airtune.stores import layout
-
-from .conftest import NewRun, ViFolder, vqa
 
 NASTY = "<script>alert(1)</script><b onclick='x()'>"
 

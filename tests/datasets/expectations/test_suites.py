@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from tests.datasets.expectations.test_holding import records_of
 
 from airtune.datasets.expectations.holding import Expectations
 from airtune.datasets.expectations.suites import suite_for
@@ -17,8 +18,6 @@ from airtune.datasets.record import write_records
 from airtune.datasets.record_table import RecordTable
 from airtune.errors import NotPermittedError, SettingsError
 from airtune.runspec.tasks import Task
-
-from .test_expectations import records_of
 
 WIDER = {
     "type": "expect_column_values_to_be_between",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.datasets.expectations.test_holding import records_of, showing_a_film
 
 from airtune.datasets.expectations.table import COLUMNS, frame_of, record_fields
 from airtune.datasets.pictures.inspection import ImageFacts
@@ -15,8 +16,6 @@ from airtune.datasets.record import Record, write_records
 from airtune.datasets.record_batch import thinned
 from airtune.datasets.record_table import RecordTable
 from airtune.runspec.tasks import Task
-
-from .test_expectations import records_of, showing_a_film
 
 
 def column(folder: Path, name: str, records: list[Record], **more: Any) -> list[Any]:

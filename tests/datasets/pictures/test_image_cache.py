@@ -6,6 +6,7 @@ import hashlib
 import os
 import pickle
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,16 @@ def test_the_room_is_set_in_gigabytes() -> None:
     assert Environment.read({"AIRTUNE_IMAGE_CACHE_GB": "0"}).image_cache_gb == 0
     with pytest.raises(SettingsError, match="AIRTUNE_IMAGE_CACHE_GB"):
         Environment.read({"AIRTUNE_IMAGE_CACHE_GB": "much"})
+
+
+def test_copies_that_others_finish_while_one_sweeps_stop_nobody(tmp_path: Path) -> None:
+    cache = ImageCache(tmp_path, 1)  # every copy is followed by a sweep
+
+    def keep(number: int) -> None:
+        for index in range(150):
+            content = f"{number} {index}".encode()
+            cache.keep(digest_of(content), content)
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(keep, number) for number in range(4)]:
+            done.result()

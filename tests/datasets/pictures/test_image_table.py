@@ -6,12 +6,11 @@ import hashlib
 from pathlib import Path
 
 import pyarrow.parquet as parquet
+from tests.datasets.conftest import ViFolder
 
 from airtune.datasets.pictures.image_table import COLUMNS, write_images
 from airtune.datasets.pictures.images import Images
 from airtune.datasets.pictures.inspection import inspect
-
-from .conftest import ViFolder
 
 
 def test_every_image_that_can_be_used_has_a_row(folder: ViFolder, tmp_path: Path) -> None:

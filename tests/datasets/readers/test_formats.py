@@ -7,13 +7,12 @@ from typing import get_args
 
 import pytest
 from detection_formats import SCENES, WRITERS
+from tests.datasets.conftest import ViFolder, vqa
 
 from airtune.datasets.readers.formats import READERS, reader_for
 from airtune.datasets.sources.source import Source
 from airtune.errors import AirtuneError, DataError, NotPermittedError, SettingsError
 from airtune.runspec.blocks import DatasetFormat
-
-from .conftest import ViFolder, vqa
 
 
 def fails(uri: str, kind: type[AirtuneError] = DataError) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
+from tests.datasets.conftest import NewRun
 
 from airtune.datasets.check import Asked, check
 from airtune.datasets.draft import Draft, Outcome, SetAside
@@ -25,8 +26,6 @@ from airtune.datasets.stage import validate
 from airtune.errors import DataError
 from airtune.runspec.tasks import Task
 from airtune.stores import layout
-
-from .conftest import NewRun
 
 ROWS = 30
 

@@ -7,13 +7,12 @@ import unicodedata
 from typing import Any
 
 import pytest
+from tests.datasets.conftest import ViFolder, grounding, line_of, vqa
 
 from airtune.datasets.draft import REMEDIES, Draft, Outcome, SetAside
 from airtune.datasets.readers.vi import ViReader
 from airtune.datasets.sources.source import Source
 from airtune.runspec.tasks import Task
-
-from .conftest import ViFolder, grounding, line_of, vqa
 
 BOX = [[0.1, 0.2, 0.5, 0.6]]
 

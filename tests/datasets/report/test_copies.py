@@ -5,11 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 
 from PIL import Image
+from tests.datasets.conftest import NewRun, ViFolder, line_of, vqa
 
 from airtune.datasets.stage import validate
 from airtune.stores import layout
-
-from .conftest import NewRun, ViFolder, line_of, vqa
 
 
 def picture(seed: int) -> Image.Image:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.datasets.expectations.test_holding import records_of
 
 from airtune.datasets.record import Record, write_records
 from airtune.datasets.record_table import RecordTable
@@ -17,8 +18,6 @@ from airtune.datasets.report.box_maps import BoxList
 from airtune.datasets.report.charts import Distribution, histogram
 from airtune.datasets.report.distributions import look
 from airtune.runspec.tasks import Task
-
-from .test_expectations import records_of
 
 
 def table(folder: Path, records: list[Record]) -> RecordTable:

@@ -7,11 +7,10 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree as Xml
 
 import pytest
+from tests.datasets.comparison.test_drift import Compare, drift, grounding, vqa
 
 from airtune.datasets.comparison.drift import Drift
 from airtune.datasets.report.drift_page import drift_page
-
-from .test_drift import Compare, drift, grounding, vqa
 
 __all__ = ["drift"]  # a fixture
 

@@ -13,13 +13,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.datasets.conftest import NewRun, ViFolder, grounding, line_of, vqa
 
 from airtune.datasets.report import page as report_page
 from airtune.datasets.stage import validate
 from airtune.errors import DataError
 from airtune.stores import layout
-
-from .conftest import NewRun, ViFolder, grounding, line_of, vqa
 
 NASTY = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202e"
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.datasets.conftest import NewRun, ViFolder
 
 from airtune.datasets.draft import Draft, SetAside
 from airtune.datasets.pictures.images import Images
@@ -32,8 +33,6 @@ from airtune.errors import AirtuneError, DataError
 from airtune.runspec.tasks import Task
 from airtune.stores import layout
 from airtune.stores.opening import local_path
-
-from .conftest import NewRun, ViFolder
 
 MODES = {".tar": "w", ".tar.gz": "w:gz", ".tar.bz2": "w:bz2", ".tar.xz": "w:xz"}
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
+from tests.datasets.conftest import NewRun, ViFolder
+
 from airtune.datasets.sources.source import Source
 from airtune.datasets.stage import validate
 from airtune.stores import layout
-
-from .conftest import NewRun, ViFolder
 
 
 def test_links_that_lead_nowhere_what_is_no_file_and_names_that_are_no_text_are_passed_over_and_named(

@@ -8,14 +8,13 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.datasets.conftest import ViFolder, line_of, vqa
 
 from airtune.datasets.draft import Draft, Reject
 from airtune.datasets.readers.formats import reader_for
 from airtune.datasets.sources.source import Source
 from airtune.datasets.sources.text_encoding import as_utf8, decoded
 from airtune.runspec.tasks import Task
-
-from .conftest import ViFolder, line_of, vqa
 
 MARKS = {
     "utf-8": codecs.BOM_UTF8,

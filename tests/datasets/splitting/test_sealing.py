@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from tests.datasets.comparison.test_drift import vqa
 
 from airtune.datasets.fingerprint import fingerprint
 from airtune.datasets.record import Record
 from airtune.datasets.splitting.sealing import check_sealed
 from airtune.errors import DataError
-
-from .test_drift import vqa
 
 
 @pytest.fixture

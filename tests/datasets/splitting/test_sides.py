@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
+from tests.datasets.conftest import NewRun, ViFolder, vqa
 
 from airtune.datasets.pictures.duplicates import near_duplicates_of
 from airtune.datasets.pictures.images import Images
@@ -16,8 +17,6 @@ from airtune.datasets.pictures.inspection import ImageFacts, inspect
 from airtune.datasets.splitting.sides import Sides, sides_of
 from airtune.datasets.stage import validate
 from airtune.stores import layout
-
-from .conftest import NewRun, ViFolder, vqa
 
 
 def scene(number: int, *, shade: int = 0) -> Image.Image:

@@ -148,8 +148,13 @@ class ImageCache:
                     except FileNotFoundError:
                         continue
                     yield found.st_atime, found.st_size, Path(copy.path)
-            elif entry.name.endswith(_PARTIAL) and now - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_S:
-                Path(entry.path).unlink(missing_ok=True)
+            elif entry.name.endswith(_PARTIAL):
+                try:
+                    begun = entry.stat(follow_symlinks=False).st_mtime
+                except FileNotFoundError:  # it was finished meanwhile
+                    continue
+                if now - begun > _ABANDONED_S:
+                    Path(entry.path).unlink(missing_ok=True)
 
 
 def _touch(path: Path) -> None:
