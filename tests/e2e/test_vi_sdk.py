@@ -107,7 +107,11 @@ def run_json(dataset: Path, quantization: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.training
 @pytest.mark.parametrize(
     "quantization",
-    [{"enabled": True, "type": "NF4"}, {"enabled": True, "type": "FP4"}, {"enabled": False}],
+    [
+        {"enabled": True, "type": "NF4"},
+        pytest.param({"enabled": True, "type": "FP4"}, marks=pytest.mark.nightly),  # over a minute, and much like NF4
+        {"enabled": False},
+    ],
     ids=["nf4", "fp4", "unquantised"],
 )
 def test_a_bundle_trained_on_the_sdks_prompt_answers_as_many_right_in_the_sdk(
