@@ -23,7 +23,7 @@ from typing import ClassVar, Final
 from airtune.datasets.draft import Outcome, Place, Reject, short
 from airtune.datasets.readers.conversations import Conversations, Locate, is_conversation
 from airtune.datasets.readers.pieces import PIECE, Piece, pieces_of, read_texts
-from airtune.datasets.readers.splits import delivered
+from airtune.datasets.readers.splits import delivered, documents_left_out
 from airtune.datasets.sources.source import Source
 from airtune.runspec.tasks import Task
 
@@ -66,8 +66,7 @@ class ChatReader:
     def notes(self) -> list[str]:
         """What was left out as a whole, in sentences; complete after :meth:`read`."""
         notes = self._conversations.notes()
-        if self._left_out:
-            notes.append(f"left out, because a validation split is there: {short(self._left_out[:5])}")
+        notes += documents_left_out(self._left_out)
         if self._passed_over:
             files = short(self._passed_over[:5])
             notes.append(f"{len(self._passed_over)} JSON files hold no conversations and are passed over: {files}")

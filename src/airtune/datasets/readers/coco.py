@@ -27,8 +27,8 @@ from airtune.datasets.draft import Draft, Outcome, Place, Reject, short, writabl
 from airtune.datasets.readers import fields
 from airtune.datasets.readers.json_document import MalformedError, lists_of
 from airtune.datasets.readers.objects import Objects
-from airtune.datasets.readers.places import ImageFolders, is_image, refused, same
-from airtune.datasets.readers.splits import delivered
+from airtune.datasets.readers.places import ImageFolders, image_keys, refused, same
+from airtune.datasets.readers.splits import delivered, documents_left_out
 from airtune.datasets.record import Split
 from airtune.datasets.sources.source import Source
 from airtune.datasets.sources.text_encoding import as_utf8
@@ -75,8 +75,7 @@ class CocoReader:
     def notes(self) -> list[str]:
         """What was left out as a whole, in sentences; complete after :meth:`read`."""
         notes = []
-        if self._left_out:
-            notes.append(f"left out, because a validation split is there: {short(self._left_out[:5])}")
+        notes += documents_left_out(self._left_out)
         if self._crowds:
             notes.append(f"{self._crowds} boxes around crowds (iscrowd) are left out: each is around many objects")
         if self._passed_over:
@@ -86,7 +85,7 @@ class CocoReader:
 
     def images(self) -> list[str]:
         """The keys of all files whose names say that they are images."""
-        return [key for key in self._source.keys if is_image(key)]
+        return image_keys(self._source)
 
     def read(self, task: Task) -> Iterator[Outcome]:
         """Every sample of every document: an image with its boxes, or a caption.

@@ -25,9 +25,9 @@ from airtune.datasets.annotations.boxes import Units
 from airtune.datasets.annotations.sentences import class_name
 from airtune.datasets.draft import Draft, Outcome, Place, Reject, short
 from airtune.datasets.readers.csv_columns import Columns, columns_of, delimiter_of
-from airtune.datasets.readers.objects import Objects, number
-from airtune.datasets.readers.places import ImageFolders, is_image, refused
-from airtune.datasets.readers.splits import delivered
+from airtune.datasets.readers.objects import Objects, number, refuse_other_tasks
+from airtune.datasets.readers.places import ImageFolders, image_keys, refused
+from airtune.datasets.readers.splits import delivered, documents_left_out
 from airtune.datasets.record import Split
 from airtune.datasets.sources.source import Source
 from airtune.datasets.sources.text_encoding import as_utf8
@@ -68,8 +68,7 @@ class CsvReader:
     def notes(self) -> list[str]:
         """What was left out as a whole or guessed, in sentences; complete after :meth:`read`."""
         notes = list(self._guessed)
-        if self._left_out:
-            notes.append(f"left out, because a validation split is there: {short(self._left_out[:5])}")
+        notes += documents_left_out(self._left_out)
         if self._passed_over:
             files = short(self._passed_over[:5])
             notes.append(f"{len(self._passed_over)} CSV files hold no boxes and are passed over: {files}")
@@ -77,7 +76,7 @@ class CsvReader:
 
     def images(self) -> list[str]:
         """The keys of all files whose names say that they are images."""
-        return [key for key in self._source.keys if is_image(key)]
+        return image_keys(self._source)
 
     def read(self, task: Task) -> Iterator[Outcome]:
         """Every image of every file, in the order of the files' names and of the images in them."""
@@ -114,8 +113,7 @@ class CsvReader:
             keys = refused(name)
             try:
                 keys = (self._folders.key(name, near[side]),)
-                if task is not Task.PHRASE_GROUNDING:
-                    raise Reject("other-task", f"an image with boxes has no sample for {task.value}")
+                refuse_other_tasks(task)
                 if isinstance(size, Reject):
                     raise Reject(size.reason, size.message)
                 truth = found.truth(table.names)

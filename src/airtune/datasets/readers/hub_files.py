@@ -16,7 +16,7 @@ from typing import Any, Final
 import yaml
 
 from airtune.datasets.draft import Reject, short
-from airtune.datasets.readers.splits import delivered, named_split, sides_of
+from airtune.datasets.readers.splits import delivered, documents_left_out, named_split, sides_of
 from airtune.datasets.record import Split
 from airtune.datasets.sources.source import WHERE, Source
 from airtune.datasets.sources.table_cells import TABLES
@@ -57,8 +57,7 @@ def hub_files(source: Source) -> HubFiles:
         return described
     kept, notes = _without_leftovers(source, tables)
     sides, left_out = delivered(kept)
-    if left_out:
-        notes.append(f"left out, because a validation split is there: {short(left_out[:5])}")
+    notes += documents_left_out(left_out)
     return HubFiles(sides, notes)
 
 
@@ -117,7 +116,7 @@ def _configuration(source: Source, tables: list[str]) -> HubFiles | None:
         return None
     sides, left_out = sides_of({key: named_split(f"{split}.x") for key, split in found.items()})
     others = [key for key in tables if key not in found]
-    notes = [f"left out, because a validation split is there: {short(left_out[:5])}"] if left_out else []
+    notes = documents_left_out(left_out)
     if others:
         where = f"no split of the configuration {_name(config)}"
         notes.append(f"{len(others)} tables belong to {where} and are left out: {short(others[:5])}")

@@ -32,7 +32,7 @@ from airtune.datasets.readers.columns import Columns, Kind, columns_for
 from airtune.datasets.readers.conversations import Conversations
 from airtune.datasets.readers.hub_files import SIDECARS, HubFiles, hub_files, is_table
 from airtune.datasets.readers.hub_objects import hold_corners, truth_of_objects
-from airtune.datasets.readers.places import is_image
+from airtune.datasets.readers.places import image_keys
 from airtune.datasets.readers.table_rows import InTable, Rows, rows_of
 from airtune.datasets.record import Split
 from airtune.datasets.sources.source import Source
@@ -87,7 +87,7 @@ class HuggingFaceReader:
 
     def images(self) -> list[str]:
         """The keys of all files whose names say that they are images."""
-        return [key for key in self._source.keys if is_image(key)]
+        return image_keys(self._source)
 
     def read(self, task: Task) -> Iterator[Outcome]:
         """Every sample of every file, usable or not, in the order of the files' names.

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from airtune.datasets.annotations.sentences import truth_of
 from airtune.datasets.draft import Reject, short
+from airtune.runspec.tasks import Task
 
 _EDGES: Final = 4
 
@@ -24,6 +25,16 @@ def number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+def refuse_other_tasks(task: Task) -> None:
+    """Boxes with the names of classes, and nothing else, serve phrase grounding.
+
+    Raises:
+        Reject: the run is for another task.
+    """
+    if task is not Task.PHRASE_GROUNDING:
+        raise Reject("other-task", f"an image with boxes has no sample for {task.value}")
 
 
 class Objects:

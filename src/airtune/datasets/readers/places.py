@@ -26,6 +26,11 @@ def is_image(key: str) -> bool:
     return key.lower().endswith(IMAGE_SUFFIXES)
 
 
+def image_keys(source: Source) -> list[str]:
+    """The keys of all files of a dataset whose names say that they are images."""
+    return [key for key in source.keys if is_image(key)]
+
+
 class ImageFolders:
     """The folders of a dataset that hold images.
 

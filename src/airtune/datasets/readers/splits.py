@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Final, Literal
 
+from airtune.datasets.draft import short
 from airtune.datasets.record import Split
 
 NamedSplit = Literal["train", "validation", "test"]
@@ -78,3 +79,16 @@ def delivered_by_folder(keys: Iterable[str]) -> tuple[dict[str, Split | None], l
         {key: side for mark, side in sides.items() for key in marked[mark]},
         [key for mark in left_out for key in marked[mark]],
     )
+
+
+def documents_left_out(left_out: Sequence[str]) -> list[str]:
+    """The note about files of many samples that a reader leaves out for their split; none where there are none."""
+    return [f"left out, because a validation split is there: {short(left_out[:5])}"] if left_out else []
+
+
+def files_left_out(left_out: Sequence[str]) -> list[str]:
+    """The note about files of one image each that a reader leaves out for their split; none where there are none."""
+    if not left_out:
+        return []
+    some = short(left_out[:3])
+    return [f"{len(left_out)} files of a test split are left out, because a validation split is there: {some}"]

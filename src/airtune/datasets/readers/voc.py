@@ -29,10 +29,10 @@ from xml.etree.ElementTree import ParseError
 from airtune.datasets.annotations.sentences import class_name, truth_of
 from airtune.datasets.draft import Draft, Outcome, Place, Reject, short
 from airtune.datasets.readers import fields
-from airtune.datasets.readers.objects import number
+from airtune.datasets.readers.objects import number, refuse_other_tasks
 from airtune.datasets.readers.pieces import Piece, read_texts, whole_files
-from airtune.datasets.readers.places import ImageFolders, is_image, refused
-from airtune.datasets.readers.splits import delivered_by_folder
+from airtune.datasets.readers.places import ImageFolders, image_keys, refused
+from airtune.datasets.readers.splits import delivered_by_folder, files_left_out
 from airtune.datasets.record import Split
 from airtune.datasets.sources.source import Source
 from airtune.datasets.sources.text_encoding import as_utf8
@@ -74,11 +74,7 @@ class VocReader:
         """What was left out as a whole, in sentences; complete after :meth:`read`."""
         notes = []
         _, left_out, unlisted = self._delivered
-        if left_out:
-            notes.append(
-                f"{len(left_out)} files of a test split are left out, because a validation split is there: "
-                f"{short(left_out[:3])}"
-            )
+        notes += files_left_out(left_out)
         if unlisted:
             notes.append(f"{unlisted} annotations stand in none of the lists of ImageSets/Main")
         if self._passed_over:
@@ -88,7 +84,7 @@ class VocReader:
 
     def images(self) -> list[str]:
         """The keys of all files whose names say that they are images."""
-        return [key for key in self._source.keys if is_image(key)]
+        return image_keys(self._source)
 
     def read(self, task: Task) -> Iterator[Outcome]:
         """Every image that is annotated, in the order of the files' names."""
@@ -120,8 +116,7 @@ class VocReader:
                 name = (root.findtext("filename") or "").strip() or PurePosixPath(key).stem
                 named = refused(name)
                 named = (self._folders.key(name, self._near[near]),)
-                if task is not Task.PHRASE_GROUNDING:
-                    raise Reject("other-task", f"an image with boxes has no sample for {task.value}")
+                refuse_other_tasks(task)
                 size = fields.stated_size(_size(root))
                 truth = truth_of(_boxes(root))
             except Reject as refusal:

@@ -23,10 +23,10 @@ from typing import ClassVar, Final
 
 from airtune.datasets.annotations.sentences import truth_of
 from airtune.datasets.draft import Draft, Outcome, Place, Reject, short
-from airtune.datasets.readers.objects import number
+from airtune.datasets.readers.objects import number, refuse_other_tasks
 from airtune.datasets.readers.pieces import Piece, read_texts, whole_files
-from airtune.datasets.readers.places import ImageFolders, is_image
-from airtune.datasets.readers.splits import delivered_by_folder
+from airtune.datasets.readers.places import ImageFolders, image_keys
+from airtune.datasets.readers.splits import delivered_by_folder, files_left_out
 from airtune.datasets.readers.yolo_names import YoloNames, names_of_classes
 from airtune.datasets.record import Split
 from airtune.datasets.sources.source import Source
@@ -72,11 +72,7 @@ class YoloReader:
         if self._outlines:
             notes.append(f"{self._outlines} outlines or turned boxes are taken as the upright boxes around them")
         left_out = self._delivered[1]
-        if left_out:
-            notes.append(
-                f"{len(left_out)} files of a test split are left out, because a validation split is there: "
-                f"{short(left_out[:3])}"
-            )
+        notes += files_left_out(left_out)
         known = set(self._names.files)
         texts = sorted(key for key in self._source.keys if key.lower().endswith(".txt") and key not in known)
         others = [key for key in texts if not _is_label(key, self._folders)]
@@ -86,7 +82,7 @@ class YoloReader:
 
     def images(self) -> list[str]:
         """The keys of all files whose names say that they are images."""
-        return [key for key in self._source.keys if is_image(key)]
+        return image_keys(self._source)
 
     def read(self, task: Task) -> Iterator[Outcome]:
         """Every image that has a file, in the order of the files' names.
@@ -112,8 +108,7 @@ class YoloReader:
                 named = (self._image(text.key),)
                 if not isinstance(text.content, bytes):
                     raise text.content or TypeError(f"{text.key} was not read")
-                if task is not Task.PHRASE_GROUNDING:
-                    raise Reject("other-task", f"an image with boxes has no sample for {task.value}")
+                refuse_other_tasks(task)
                 truth = truth_of(self._boxes(text.content, self._names))
             except Reject as refusal:
                 yield refusal.at(place, named)
